@@ -1,0 +1,1 @@
+"""Do they agree, where not, and why?"""

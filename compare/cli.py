@@ -1,0 +1,235 @@
+"""The command `gradparity`: arguments in, exit code out. It holds no logic and imports no framework."""
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from scratch.errors import GradparityError, UsageError
+from scratch.initializers import INITIALIZERS
+from scratch.layers import ACTIVATIONS
+from scratch.network import LOSSES
+from scratch.optimizers import OPTIMIZERS
+
+NEXT = """\
+gradparity: is my hand-written gradient right, and if not, where and why?
+
+  check gradients   gradparity check             NumPy gradients against PyTorch, Keras and arithmetic
+  trust the check   gradparity check --selftest  plants bugs, one at a time, and shows that each is caught
+  see the data      gradparity data              which data sets are here, and whether they are intact
+
+gradparity --help lists all commands."""
+
+EXIT = """\
+exit codes: 0 agree, 1 disagree or untested, 2 usage, 3 a framework or data set is missing,
+4 the checked code or a data file failed, 130 interrupted"""
+
+CHECK = """\
+Copies identical weights into the NumPy network and into each referee, runs the same batch of real digits
+through all of them and compares loss, logits, every net input, activation and pooled map, the gradient with
+respect to each of them and to every parameter, and the optimizers' updates. Without targets: mlp, dcn and
+ops, with all referees that are installed, in float64 and float32."""
+
+
+class Parser(argparse.ArgumentParser):
+    """One sentence on stderr instead of the usage block."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        arguments = _parser().parse_args(argv, argparse.Namespace(argv=argv))
+        return arguments.run(arguments)
+    except GradparityError as error:
+        print(f"gradparity: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("gradparity: interrupted; nothing was written.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        print(
+            f"gradparity: the checked code failed with {type(error).__name__}: {error} "
+            f"({os.path.relpath(frame.filename)}, line {frame.lineno}, in {frame.name}).",
+            file=sys.stderr,
+        )
+        return 4
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="gradparity", description=NEXT.splitlines()[0], epilog=EXIT)
+    parser.add_argument("--version", action="version", version=_version())
+    parser.set_defaults(run=lambda _: print(NEXT) or 0)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    _check_command(commands)
+    _data_command(commands)
+    return parser
+
+
+def _check_command(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        help="compare hand-written gradients with PyTorch, Keras and arithmetic",
+        description=CHECK,
+        epilog=EXIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    check.set_defaults(run=_check)
+    add = check.add_argument
+    add("targets", nargs="*", metavar="TARGET", help="mlp, dcn, ops (default: all three)")
+    add("--framework", metavar="LIST", help="referees: torch,keras,numeric (default: those installed)")
+    add("--dtype", choices=("float64", "float32", "both"), default="both", help="default: both")
+
+    model = check.add_argument_group("the networks")
+    add = model.add_argument
+    add("--activation", default="relu", metavar="A", help=f"{', '.join(ACTIVATIONS)} (default: relu)")
+    add(
+        "--init",
+        metavar="I",
+        help=f"{', '.join(INITIALIZERS)} (default: he_normal for mlp, truncated_normal for dcn)",
+    )
+    add("--hidden", type=_sizes, metavar="SIZES", help="64,32 or none (default: 64,32 for mlp, 1024 for dcn)")
+    add(
+        "--output", choices=tuple(LOSSES), default="softmax", help="with its cross-entropy (default: softmax)"
+    )
+    add("--dropout", type=float, metavar="R", help="rate (default: 0.2 for mlp, 0.5 for dcn)")
+    add("--l1", type=float, metavar="X", help="adds X sum|W| to the loss (default: 1e-4 for mlp, 0 for dcn)")
+    add("--l2", type=float, metavar="X", help="adds X/2 sum W^2 (default: 1e-2 for mlp, 0 for dcn)")
+    add("--penalize-biases", action="store_true", help="l1 and l2 cover the biases too")
+    add(
+        "--optimizer",
+        metavar="LIST",
+        help=f"update rules: {', '.join(OPTIMIZERS)} or all (default: all for mlp, adam for dcn)",
+    )
+    add("--steps", type=int, default=2, metavar="K", help="updates compared for each rule (default: 2)")
+
+    batch = check.add_argument_group("the batch")
+    add = batch.add_argument
+    add("--batch-size", type=int, default=12, metavar="N", help="examples (default: 12)")
+    add("--data", default="mnist-5k", metavar="D", help="a data set of `gradparity data` (default: mnist-5k)")
+    add("--data-dir", metavar="DIR", help="where to look for mnist and fashion-mnist")
+    add("--seed", type=int, default=0, metavar="S", help="of weights, batch and masks (default: 0)")
+
+    output = check.add_argument_group("output")
+    add = output.add_argument
+    add("-v", "--verbose", action="store_true", help="every tensor, not the worst of each layer")
+    add("--json", action="store_true", help="one JSON document on stdout")
+    add("--report", metavar="FILE.html", help="write a report: one file that needs no network")
+    add("--selftest", action="store_true", help="plant bugs, one at a time, and count those that are caught")
+
+
+def _data_command(commands: Any) -> None:
+    data = commands.add_parser(
+        "data",
+        help="list the data sets: where they were looked for, what was found, whether it is intact",
+        description="List every data set: where it was looked for, what was found, the verdict on its "
+        "sha256, and the sizes of the default split. Downloads nothing.",
+        epilog=EXIT,
+    )
+    data.set_defaults(run=_data)
+    data.add_argument("--data-dir", metavar="DIR", help="look for mnist and fashion-mnist here only")
+    data.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from compare import check as checking
+    from compare import console, report, verdict
+    from compare.referees import Referees
+
+    options = checking.Options(
+        targets=tuple(dict.fromkeys(arguments.targets)) or checking.TARGETS,
+        dtypes=("float64", "float32") if arguments.dtype == "both" else (arguments.dtype,),
+        **{
+            name: getattr(arguments, name)
+            for name in checking.Options.__dataclass_fields__
+            if name not in ("targets", "dtypes")
+        },
+    )
+    names, absent = checking.choose_referees(arguments.framework)
+    if arguments.report:
+        from compare import html
+
+        html.must_be_writable(arguments.report)
+    with console.progress() as progress:
+        progress(f"loading {', '.join(names)}")
+        referees = Referees(names)
+        if arguments.selftest:
+            return _selftest(arguments, referees, options, progress)
+        dataset = checking.load_data(options)
+        if dataset is not None:
+            print(f"data: {dataset.name}, {dataset.source}", file=sys.stderr)
+        targets = checking.check(options, referees, dataset, progress)
+    source = "none" if dataset is None else f"{dataset.name}, {dataset.source}"
+    details = console.details(arguments.argv, options.seed, source)
+    if arguments.json:
+        print(json.dumps(verdict.document(targets, absent, **details), allow_nan=False))
+    else:
+        report.show(targets, absent, details, arguments.verbose, console.stdout())
+    if arguments.report:
+        html.write(arguments.report, targets, absent, details)
+        print(f"report: {arguments.report}", file=sys.stderr)
+    return 0 if verdict.overall(targets) == "agree" else 1
+
+
+def _selftest(arguments: argparse.Namespace, referees: Any, options: Any, progress: Callable) -> int:
+    from compare import console, listing, selftest
+
+    outcomes = selftest.selftest(
+        referees, options, lambda outcome, i, n: progress(f"planted {i} of {n}: {outcome.mutant.name}")
+    )
+    document = selftest.document(outcomes, referees)
+    if arguments.json:
+        print(json.dumps(document, allow_nan=False))
+    else:
+        listing.show_selftest(document, console.stdout())
+    return 0 if selftest.passed(document) else 1
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from compare import console, listing
+    from scratch import data
+
+    entries = data.catalogue(arguments.data_dir)
+    if arguments.json:
+        print(json.dumps({"schema": "gradparity/data/1", "data": [asdict(entry) for entry in entries]}))
+    else:
+        listing.show_data(entries, console.stdout())
+    return 0
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """`64,32` or `none`."""
+    if text == "none":
+        return ()
+    try:
+        sizes = tuple(int(size) for size in text.split(","))
+    except ValueError:
+        sizes = (0,)
+    if min(sizes) < 1:
+        raise UsageError(f"--hidden takes sizes such as 64,32, or none, but {text!r} came.")
+    return sizes
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"gradparity {version('gradparity')}"
+    except PackageNotFoundError:
+        return "gradparity (not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

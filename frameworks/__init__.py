@@ -1,0 +1,1 @@
+"""PyTorch and Keras references, each written as a native user would write it."""

@@ -1,0 +1,1 @@
+"""Networks with hand-written gradients in NumPy, and what every backend shares."""
