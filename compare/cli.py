@@ -166,7 +166,7 @@ def _check(arguments: argparse.Namespace) -> int:
         if arguments.selftest:
             return _selftest(arguments, referees, options, progress)
         dataset = checking.load_data(options)
-        if dataset is not None:
+        if dataset is not None and arguments.json:
             print(f"data: {dataset.name}, {dataset.source}", file=sys.stderr)
         targets = checking.check(options, referees, dataset, progress)
     source = "none" if dataset is None else f"{dataset.name}, {dataset.source}"

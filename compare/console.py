@@ -1,5 +1,6 @@
 """The terminal: progress goes to stderr, results to stdout, colours to terminals only."""
 
+import os
 import platform
 import shlex
 import sys
@@ -36,7 +37,7 @@ def details(arguments: Sequence[str], seed: int, source: str) -> dict[str, Any]:
     return {
         "command": shlex.join(["gradparity", *arguments]),
         "seed": seed,
-        "data": source,
+        "data": source.replace(os.path.expanduser("~"), "~", 1),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in PACKAGES if name in sys.modules or name == "gradparity"},

@@ -230,8 +230,8 @@ def _scale(error: Array) -> tuple[float, float]:
 def _pixels(matrix: Array, low: float) -> tuple[Array, tuple[float, float, float, float]]:
     """The picture of a matrix, and its edges counted in entries, also where several share a pixel."""
     reduced, (height, width) = _reduced(matrix)
-    shown = np.where(reduced > 0, np.maximum(reduced, low), low / 10)  # what is exact lies below the scale
-    shown[np.isinf(reduced)] = np.nan
+    # What is exact lies below the scale, and what is infinite beside it.
+    shown = np.where(reduced > 0, np.maximum(reduced, low), low / 10)
     return shown, (-0.5, reduced.shape[1] * width - 0.5, reduced.shape[0] * height - 0.5, -0.5)
 
 

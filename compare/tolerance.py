@@ -34,8 +34,15 @@ class Judgement:
 
 
 def rms(a: Array) -> float:
-    """Root mean square of all entries; 0 for none."""
-    return float(np.sqrt(np.mean(np.square(a)))) if np.size(a) else 0.0
+    """Root mean square of all entries; 0 for none. Squares that overflow or vanish are scaled first."""
+    if not np.size(a):
+        return 0.0
+    with np.errstate(over="ignore", under="ignore"):
+        plain = float(np.sqrt(np.mean(np.square(a))))
+    largest = _largest(a)
+    if 1e-150 < plain < np.inf or not 0 < largest < np.inf:
+        return plain
+    return largest * float(np.sqrt(np.mean(np.square(np.asarray(a) / largest))))
 
 
 def judge(
@@ -52,7 +59,8 @@ def judge(
     bad = ~(np.isfinite(mine) & np.isfinite(theirs))
     if bad.any():
         return _at(int(bad.argmax()), mine, theirs, np.inf, 0.0, "disagree")
-    difference = np.abs(mine - theirs)
+    with np.errstate(over="ignore"):
+        difference = np.abs(mine - theirs)
     if dtype == "float64":
         allowed = 1e-11 * rms(theirs) + noise
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -64,7 +72,7 @@ def judge(
         worst = int(difference.argmax())
         floor = FLOAT32_NOISE * rms(np.broadcast_to(noise, mine.shape))
         error, limit = rms(difference), 3 * reference_error + 4 * UNIT[dtype] * rms(theirs) + floor
-    if error > limit:
+    if error > limit or not np.isfinite(limit):
         return _at(worst, mine, theirs, error, limit, "disagree")
     tested = rms(theirs) >= TESTED * floor and bool(theirs.any())
     return _at(worst, mine, theirs, error, limit, "agree" if tested else "untested")
@@ -89,7 +97,7 @@ def judge_directions(mine: list[float], theirs: list[float], noise: Array, dtype
     allowed = float(np.sqrt(size)) * (relative * scale + floor)
     worst = int(np.abs(a - b).argmax())
     error = float(abs(a[worst] - b[worst]))
-    if error > allowed:
+    if error > allowed or not np.isfinite(allowed):
         verdict = "disagree"
     else:
         verdict = "agree" if scale >= TESTED * floor and scale > 0 else "untested"

@@ -65,12 +65,15 @@ class Network:
         for name, value in weights.items():
             self.params[name][...] = value
 
+    @property
+    def dropouts(self) -> dict[str, Dropout]:
+        """The dropout layers by the name of their output, such as `fc2/input`."""
+        return {layer.output: layer for layer in self.layers if isinstance(layer, Dropout)}
+
     def draw_masks(self, examples: int, rng: np.random.Generator) -> Masks:
         """A keep-mask (examples, units) for every dropout layer."""
         return {
-            layer.output: rng.random((examples, layer.units)) >= layer.rate
-            for layer in self.layers
-            if isinstance(layer, Dropout)
+            name: rng.random((examples, layer.units)) >= layer.rate for name, layer in self.dropouts.items()
         }
 
     def forward(self, x: Array, masks: Masks | None = None, start: int = 0) -> Array:
@@ -129,10 +132,9 @@ class Network:
         return Watched(float(data_loss.real + np.real(self.penalty.value(self.params))), values, gradients)
 
     def _known(self, masks: Masks | None) -> Masks:
-        names = [layer.output for layer in self.layers if isinstance(layer, Dropout)]
-        if masks and (unknown := masks.keys() - set(names)):
+        if masks and (unknown := masks.keys() - self.dropouts.keys()):
             raise UsageError(
-                f"dropout masks belong to {', '.join(names) or 'no layer here'}, "
+                f"dropout masks belong to {', '.join(self.dropouts) or 'no layer here'}, "
                 f"but {', '.join(sorted(unknown))} came."
             )
         return masks or {}

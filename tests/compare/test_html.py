@@ -121,6 +121,16 @@ def test_pictures_are_png_and_colour_the_wrong_entry(tmp_path, rng):
     assert (np.abs(pixels - brightest).max(axis=-1) < 0.01).sum() > 500  # the cell of the entry
 
 
+def test_nan_is_red_and_told_apart_from_exact(tmp_path):
+    def share(colour, mine, theirs):
+        (png,) = Page(written(tmp_path, case("fc2/W", mine, theirs))).pictures
+        pixels = matplotlib.image.imread(io.BytesIO(png), format="png")[..., :3]
+        return (np.abs(pixels - colour).max(axis=-1) < 0.01).mean()
+
+    red, wrong, nan = (1, 0, 0), [[1.0, 2.0]], [[math.nan, 2.0]]
+    assert share(red, nan, [[0.0, 2.0]]) > 0.2 > 0.01 > share(red, wrong, [[0.0, 2.0]])
+
+
 def test_at_most_six_tensors_are_drawn_the_first_divergence_first(tmp_path, rng):
     mine, theirs = wrong_at((4, 3), (2, 1), rng)
     judgement = judge(mine, theirs, 1e-9, "float64")

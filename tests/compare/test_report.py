@@ -44,7 +44,7 @@ def row(text, *words):
 def test_last_line_is_the_verdict_with_referees_and_the_worst_ratio():
     near = Judgement("agree", 3.1e-8, 1e-7, 2.0, (0,), 0.5, 0.5)
     text = shown(
-        target(gradient("fc1/W", AGREE)),
+        target(gradient("fc1/W", Judgement("agree", 1e-6, 1e-3, 2.0, (0,), 0.5, 0.5))),  # larger, yet far
         target(gradient("fc1/W", near, "keras"), dtype="float32"),
         not_checked=("torch", "keras"),
         width=60,
@@ -147,6 +147,19 @@ def test_loss_line_shows_every_referee_with_digits_that_differ():
         "loss in nats per example: mine 2.302585094; torch 2.302585093 disagree; numeric 2.302585094 agree"
     )
     assert report.divergence(found) == ["No tensor disagrees, but the loss does, against torch."]
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "text"),
+    [
+        (0.12345678, 0.1236, ("0.1235", "0.1236")),  # one digit more than tells them apart
+        (1.0, 1.0 + 2**-52, ("1", "1.0000000000000002")),
+        (1.0, 1.0, ("1", "1")),
+        (math.nan, 0.123456, ("nan", "0.1235")),
+    ],
+)
+def test_values_that_disagree_are_written_so_that_they_differ(mine, theirs, text):
+    assert report.pair(Judgement("disagree", 1.0, 0.0, 1.0, (0,), mine, theirs)) == text
 
 
 def test_first_divergence_inherited_tensors_and_witnesses():
