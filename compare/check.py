@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compare import case, opcheck, parity, updates
+from compare import case, drift, opcheck, parity, updates
 from compare.referees import NAMES, Referees
 from compare.verdict import Target
 from scratch import data
@@ -115,11 +115,12 @@ def architecture(options: Options, target: str, examples: data.Examples, classes
 
 @dataclass(frozen=True)
 class Part:
-    """One stretch of a check: a network's passes, its updates, or the operations."""
+    """One stretch of a check: a network's passes, its updates, the drift, or the operations."""
 
     target: str
     name: str
     run: Callable[[], list[Target]]
+    judged: bool = True
 
 
 def load_data(options: Options) -> data.Dataset | None:
@@ -156,7 +157,14 @@ def parts(
             rules = list(product(options.optimizers(target), DEFAULTS[target]["weight_decays"]))
             return updates.check_updates(target, draw(0), referees, rules, options.steps, options.dtypes)
 
+        def free(target=target, draw=draw) -> list[Target]:
+            progress(f"{target}: free-running steps")
+            rules = options.optimizers(target)
+            return [drift.free_running(target, draw(0), referees, rules, options.steps)]
+
         found += [Part(target, "passes", passes), Part(target, "updates", steps)]
+        if "float64" in options.dtypes and referees.frameworks:
+            found.append(Part(target, "drift", free, judged=False))
     if "ops" in options.targets:
 
         def operations() -> list[Target]:
@@ -185,6 +193,7 @@ def merge(results: Iterable[list[Target]]) -> list[Target]:
         into = merged.setdefault((result.target, result.dtype), result)
         if into is not result:
             into.quantities += result.quantities
+            into.drift += result.drift
     return list(merged.values())
 
 

@@ -101,7 +101,7 @@ def _page(targets: list[Target], not_checked: tuple[str, ...], details: dict[str
 
 
 def _target(target: Target) -> dict[str, Any]:
-    lines = report.loss_line(target), report.untested_line(target)
+    lines = report.loss_line(target), report.drift_line(target), report.untested_line(target)
     return {
         "verdict": target.verdict,
         "headline": report.headline(target),

@@ -81,6 +81,18 @@ def loss_line(target: Target) -> str:
     return f"loss in nats per example: mine {worst.mine:.{digits}g}; {'; '.join(theirs)}"
 
 
+def drift_line(target: Target) -> str:
+    """How far free-running steps have parted, for each referee; empty where none were taken."""
+    found: dict[str, list[str]] = {}
+    for drift in target.drift:
+        found.setdefault(drift.referee, []).append(f"{drift.optimizer} {size(drift.difference)}")
+    if not found:
+        return ""
+    referees = "; ".join(f"{name}: {', '.join(rules)}" for name, rules in found.items())
+    steps = counted(target.drift[0].steps, "free-running step")
+    return f"after {steps}, weights apart by (of the largest move, not judged) {referees}"
+
+
 def divergence(target: Target) -> list[str]:
     """Sentences on a disagreement: what differs first, why the rest does, and who says so."""
     first = target.first_divergence
@@ -165,7 +177,7 @@ def _show_target(target: Target, verbose: bool, console: Console) -> None:
     if target.quantities:
         table = _every_quantity if verbose else _worst_per_layer
         console.print(table(target, max(8, (console.width - NUMBERS) // 2)))
-    for line in (loss_line(target), untested_line(target, verbose), *divergence(target)):
+    for line in (loss_line(target), drift_line(target), untested_line(target, verbose), *divergence(target)):
         if line:
             _say(console, line)
 

@@ -59,7 +59,7 @@ def selftest(
         for target in options.targets
         if target != "ops" and dataset is not None
     }
-    chain = parts(options, referees, dataset)
+    chain = [part for part in parts(options, referees, dataset) if part.judged]
     touched = [_touched(part) for part in chain]
     mutants = catalogue() if mutants is None else mutants
     outcomes = []

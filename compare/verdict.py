@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,7 @@ class Target:
     examples: int = 0
     draws: int = 1
     reason: str = ""  # of an untested verdict
+    drift: list[Any] = field(default_factory=list)  # compare.drift.Drift, for the reader: never judged
     tensors: Callable[[Quantity], tuple[np.ndarray, np.ndarray] | None] = lambda _: None  # (mine, theirs)
 
     @property
@@ -133,6 +134,7 @@ class Target:
                 "verdict": _worst(j.verdict for j in self.loss.values()),
             },
             "quantities": [q.document() for q in self.quantities],
+            "drift": [{**asdict(drift), "difference": _number(drift.difference)} for drift in self.drift],
             "first_divergence": None if first is None else first.document(),
         }
 

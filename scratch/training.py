@@ -65,7 +65,8 @@ def train(learner: Learner, examples: data.Examples, plan: Plan, start: int = 0)
     per_epoch = len(examples) // plan.batch_size
     if not per_epoch:
         raise UsageError(
-            f"a batch of {plan.batch_size} does not fit {len(examples)} training examples; lower --batch-size."
+            f"a batch of {plan.batch_size} does not fit {len(examples)} training examples; "
+            "lower --batch-size."
         )
     number = start
     while number < plan.steps:

@@ -104,4 +104,4 @@ def test_it_learns():
     before = training.evaluate(subject, some, "softmax").error
     for _ in training.train(subject, some, plan(steps=400, batch_size=20)):
         pass
-    assert training.evaluate(subject, some, "softmax").error < min(0.1, before)
+    assert training.evaluate(subject, some, "softmax").error < before / 3
