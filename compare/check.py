@@ -11,7 +11,8 @@ from compare import case, drift, opcheck, parity, updates
 from compare.referees import NAMES, Referees
 from compare.verdict import Target
 from scratch import data
-from scratch.errors import UsageError
+from scratch.errors import GradparityError, UsageError
+from scratch.initializers import ALIASES, INITIALIZERS
 from scratch.layers import ACTIVATIONS
 from scratch.learner import Architecture
 from scratch.optimizers import OPTIMIZERS
@@ -66,11 +67,25 @@ class Options:
             if value not in known:
                 raise UsageError(f"{what} must be one of {', '.join(known)}, but {value!r} came.")
 
+        def number(what: str, value: float | None, valid: bool, allowed: str) -> None:
+            if value is not None and not valid:
+                raise UsageError(f"{what} must be {allowed}, but {value} came.")
+
         for target in self.targets:
             among("a target", target, TARGETS)
-        among("activation", self.activation, tuple(ACTIVATIONS))
-        for name in (self.optimizer or "all").split(","):
-            among("optimizer", name, (*OPTIMIZERS, "all"))
+        among("--activation", self.activation, tuple(ACTIVATIONS))
+        if self.init is not None:
+            among("--init", self.init, (*INITIALIZERS, *ALIASES))
+        if self.optimizer not in (None, "all"):
+            for name in str(self.optimizer).split(","):
+                among("--optimizer", name, (*OPTIMIZERS, "all"))
+                if name == "all":
+                    raise UsageError(f"--optimizer takes a list or all, but {self.optimizer!r} came.")
+        for what, rate in (("--l1", self.l1), ("--l2", self.l2)):
+            number(what, rate, 0 <= (rate or 0) < np.inf, "finite and not negative")
+        number("--dropout", self.dropout, 0 <= (self.dropout or 0) < 1, "in [0, 1)")
+        number("--seed", self.seed, self.seed >= 0, "0 or more")
+        data.check_name(self.data, self.data_dir)
         for what, count in (("--batch-size", self.batch_size), ("--steps", self.steps)):
             if count < 1:
                 raise UsageError(f"{what} must be at least 1, but {count} came.")
@@ -183,7 +198,15 @@ def check(
 ) -> list[Target]:
     """Run the check; one Target for each target and precision. Loads the data unless it is given."""
     dataset = load_data(options) if dataset is None else dataset
-    return merge(part.run() for part in parts(options, referees, dataset, progress))
+    return merge(run(part) for part in parts(options, referees, dataset, progress))
+
+
+def run(part: Part) -> list[Target]:
+    """Run one part. What the checked code refuses is its failure, not the user's usage."""
+    try:
+        return part.run()
+    except UsageError as error:
+        raise GradparityError(f"the checked code failed in {part.target} ({part.name}): {error}") from error
 
 
 def merge(results: Iterable[list[Target]]) -> list[Target]:
@@ -200,7 +223,7 @@ def merge(results: Iterable[list[Target]]) -> list[Target]:
 def choose_referees(asked: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(referees to use, referees not installed). Asked for by name, a missing one is not passed over."""
     if asked is not None:
-        return tuple(dict.fromkeys(asked.split(","))), ()
+        return tuple(dict.fromkeys(name.strip() for name in asked.split(","))), ()
     here = Referees.installed()
     return here, tuple(name for name in NAMES if name not in here)
 

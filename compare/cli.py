@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from compare.cli_train import add_board, add_train
 from scratch.errors import GradparityError, UsageError
 from scratch.initializers import INITIALIZERS
 from scratch.layers import ACTIVATIONS
@@ -17,9 +18,9 @@ from scratch.optimizers import OPTIMIZERS
 NEXT = """\
 gradparity: is my hand-written gradient right, and if not, where and why?
 
-  check gradients   gradparity check             NumPy gradients against PyTorch, Keras and arithmetic
-  trust the check   gradparity check --selftest  plants bugs, one at a time, and shows that each is caught
-  see the data      gradparity data              which data sets are here, and whether they are intact
+  check gradients   gradparity check             against PyTorch, Keras, numeric
+  trust the check   gradparity check --selftest  does it catch planted bugs?
+  see the data      gradparity data              which sets are here and intact
 
 gradparity --help lists all commands."""
 
@@ -45,8 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        arguments = _parser().parse_args(argv, argparse.Namespace(argv=argv))
-        return arguments.run(arguments)
+        try:
+            arguments = _parser().parse_args(argv, argparse.Namespace(argv=argv))
+            return arguments.run(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a closed pipe or a full disk shows here, not silently at exit
     except GradparityError as error:
         print(f"gradparity: {error}", file=sys.stderr)
         return error.exit_code
@@ -72,6 +77,8 @@ def _parser() -> Parser:
     parser.set_defaults(run=lambda _: print(NEXT) or 0)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     _check_command(commands)
+    add_train(commands, _sizes, EXIT)
+    add_board(commands, EXIT)
     _data_command(commands)
     return parser
 
@@ -82,13 +89,12 @@ def _check_command(commands: Any) -> None:
         help="compare hand-written gradients with PyTorch, Keras and arithmetic",
         description=CHECK,
         epilog=EXIT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     check.set_defaults(run=_check)
     add = check.add_argument
     add("targets", nargs="*", metavar="TARGET", help="mlp, dcn, ops (default: all three)")
     add("--framework", metavar="LIST", help="referees: torch,keras,numeric (default: those installed)")
-    add("--dtype", choices=("float64", "float32", "both"), default="both", help="default: both")
+    add("--dtype", choices=("float64", "float32", "both"), default="both", help="precisions (default: both)")
 
     model = check.add_argument_group("the networks")
     add = model.add_argument
@@ -98,7 +104,7 @@ def _check_command(commands: Any) -> None:
         metavar="I",
         help=f"{', '.join(INITIALIZERS)} (default: he_normal for mlp, truncated_normal for dcn)",
     )
-    add("--hidden", type=_sizes, metavar="SIZES", help="64,32 or none (default: 64,32 for mlp, 1024 for dcn)")
+    add("--hidden", type=_sizes, metavar="SIZES", help="or none (default: 64,32 for mlp, 1024 for dcn)")
     add(
         "--output", choices=tuple(LOSSES), default="softmax", help="with its cross-entropy (default: softmax)"
     )
@@ -218,7 +224,7 @@ def _sizes(text: str) -> tuple[int, ...]:
     except ValueError:
         sizes = (0,)
     if min(sizes) < 1:
-        raise UsageError(f"--hidden takes sizes such as 64,32, or none, but {text!r} came.")
+        raise argparse.ArgumentTypeError(f"expected sizes such as 64,32, or none, but {text!r} came")
     return sizes
 
 

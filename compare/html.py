@@ -92,6 +92,7 @@ def _page(targets: list[Target], not_checked: tuple[str, ...], details: dict[str
         verdict=overall(targets),
         verdict_line=report.verdict_line(targets),
         not_checked=report.not_checked_line(not_checked) if not_checked else "",
+        unjudged=report.unjudged_line(targets),
         command=details.get("command", ""),
         facts=facts + list(details.get("versions", {}).items()),
         divergences=[(report.headline(t), lines) for t in targets if (lines := report.divergence(t))],

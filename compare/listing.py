@@ -5,31 +5,33 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from scratch.data import Entry
 
+COLOURS = {"verified": "green", "mismatch": "red", "unreadable": "red"}
+
 
 def show_data(entries: Sequence[Entry], console: Console) -> None:
-    """One row a data set, then where each file set was looked for."""
+    """One row a data set, then what is wrong with which, and where each was looked for."""
     table = Table(box=None, pad_edge=False)
     for header in ("data set", "found", "sha256", "sizes", "default split"):
-        table.add_column(header, overflow="fold")
+        table.add_column(header, overflow="fold", no_wrap=header in ("data set", "default split"))
+    wrong = []
     for entry in entries:
-        style = "green" if entry.verdict == "verified" else "red" if ":" in entry.verdict else ""
+        verdict, _, why = entry.verdict.partition(": ")
+        colour = COLOURS.get(verdict, "")
         split = ",".join(map(str, entry.split))
-        table.add_row(
-            entry.name,
-            entry.found,
-            f"[{style}]{entry.verdict}[/]" if style else entry.verdict,
-            entry.sizes,
-            split,
-        )
+        table.add_row(entry.name, Text(entry.found), Text(verdict, colour), entry.sizes, split)
+        wrong += [f"\n{entry.name}: {why}"] if colour == "red" else []
     console.print(table)
+    for sentence in wrong:
+        console.print(Text(sentence), soft_wrap=not console.is_terminal)
     for entry in entries:
         if len(entry.looked) > 1:
             console.print(f"\n{entry.name} was looked for in", highlight=False)
             for place in entry.looked:
-                console.print(f"  {place}", highlight=False, soft_wrap=True)
+                console.print(Text(f"  {place}"), soft_wrap=True)
 
 
 def show_selftest(document: dict[str, Any], console: Console) -> None:

@@ -35,6 +35,12 @@ def differentiate(case: Case) -> tuple[float, dict[str, Derivative]]:
     derivatives: dict[str, Derivative] = {}
 
     def probe(loss: Callable[[Array], Array], at: Array) -> Derivative:
+        try:
+            return measure(loss, at)
+        except numeric.NotFiniteError:  # no number agrees with NaN, so whatever is compared disagrees
+            return Derivative(whole=np.full(at.shape, np.nan))
+
+    def measure(loss: Callable[[Array], Array], at: Array) -> Derivative:
         if at.size * real.flat.size * len(case.x) <= WHOLE:
             return Derivative(whole=np.asarray(numeric.gradient(loss, at, verify=False).value))
         directions = tuple(numeric.random_directions(at.shape, DIRECTIONS, rng))

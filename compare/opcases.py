@@ -114,5 +114,8 @@ def derivatives(case: OpCase, cotangent: Array) -> dict[str, Array]:
         def along(a: Array, name=name) -> Array:
             return (case.call({name: a})[0] * cotangent).sum()
 
-        found[name] = np.asarray(numeric.gradient(along, value, verify=False).value)
+        try:
+            found[name] = np.asarray(numeric.gradient(along, value, verify=False).value)
+        except numeric.NotFiniteError:  # no number agrees with NaN
+            found[name] = np.full(value.shape, np.nan)
     return found

@@ -27,9 +27,8 @@ class Referees:
 
     def __init__(self, names: Sequence[str]) -> None:
         if unknown := set(names) - set(NAMES):
-            raise UsageError(
-                f"the framework must be one of {', '.join(NAMES)}, but {', '.join(sorted(unknown))} came."
-            )
+            came = ", ".join(map(repr, sorted(unknown)))
+            raise UsageError(f"the framework must be one of {', '.join(NAMES)}, but {came} came.")
         self.names = tuple(name for name in NAMES if name in names)
         self.frameworks = tuple(name for name in FRAMEWORKS if name in names)
         self._known: dict[tuple, Any] = {}

@@ -36,6 +36,8 @@ def show(
     console.print()
     if not_checked:
         _say(console, not_checked_line(not_checked))
+    if line := unjudged_line(targets):
+        _say(console, line)
     _say(console, verdict_line(targets))
 
 
@@ -58,6 +60,13 @@ def verdict_line(targets: list[Target]) -> str:
 def not_checked_line(names: Iterable[str]) -> str:
     """Which referees had no say because they are not installed, and what brings them."""
     return f"not checked: {listed(names)} (not installed; pip install 'gradparity[{','.join(names)}]')"
+
+
+def unjudged_line(targets: list[Target]) -> str:
+    """What no referee at hand can judge; empty where a framework is among them."""
+    if any(set(target.referees) - {"numeric"} for target in targets):
+        return ""
+    return "not judged: forward values and updates (numeric judges gradients alone; add torch or keras)"
 
 
 def headline(target: Target) -> str:

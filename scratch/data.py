@@ -204,13 +204,18 @@ def _join(split: tuple) -> str:
     return ",".join(map(str, split))
 
 
-def _check_request(name, split, data_dir, dtype, seed) -> Split:
+def check_name(name: str, data_dir: str | os.PathLike | None = None) -> None:
+    """Raise UsageError for an unknown data set, or for a folder given to one that is in no folder."""
     if name not in DEFAULT_SPLITS:
         near = difflib.get_close_matches(str(name), NAMES, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise UsageError(f"data set must be one of {', '.join(NAMES)}, but {name!r} came{hint}.")
     if data_dir is not None and name not in idx.SETS:
         raise UsageError(f"--data-dir is for {' and '.join(idx.SETS)}, but {name} needs none; leave it out.")
+
+
+def _check_request(name, split, data_dir, dtype, seed) -> Split:
+    check_name(name, data_dir)
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise UsageError(f"dtype must be float32 or float64, but {np.dtype(dtype)} came.")
     if not 0 <= seed < 2**32:

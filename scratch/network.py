@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scratch import ops
-from scratch.errors import UsageError
+from scratch.errors import GradparityError, UsageError
 from scratch.layers import Dropout, Layer
 from scratch.regularizers import Penalty
 
@@ -104,6 +104,13 @@ class Network:
     ) -> tuple[float, dict[str, Array]]:
         """(loss, gradients by parameter name). The gradients are views, overwritten by the next call."""
         watched = self.watch(x, t, masks)
+        for name, view in self.gradients.items():
+            gradient = watched.gradients[name]
+            if gradient.shape != view.shape:  # assigning would broadcast
+                raise GradparityError(
+                    f"the gradient of {name} must be {view.shape}, but is {gradient.shape}."
+                )
+            view[...] = gradient
         return watched.loss, self.gradients
 
     def watch(self, x: Array, t: Array, masks: Masks | None = None) -> Watched:
@@ -126,8 +133,7 @@ class Network:
             for name, gradient in parameter_gradients.items():
                 if self.penalty.covers(name):
                     gradient = gradient + self.penalty.gradient(self.params[name])
-                self.gradients[name][...] = gradient
-                gradients[name] = self.gradients[name].copy()
+                gradients[name] = gradient
             gradients.setdefault(self.input_of(number), dx)
         return Watched(float(data_loss.real + np.real(self.penalty.value(self.params))), values, gradients)
 

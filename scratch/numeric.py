@@ -117,6 +117,10 @@ def taylor_slope(f: Function, x: Array, g: Array, v: Array) -> float:
     return float(np.polyfit(np.log(steps[-3:]), np.log(remainders[-3:]), 1)[0])
 
 
+class NotFiniteError(UsageError):
+    """f is NaN or infinite at x or a step away from it."""
+
+
 class _Probe:
     """f around x: every call gets a fresh array, and every answer is checked and copied."""
 
@@ -136,7 +140,7 @@ class _Probe:
         if np.shape(value) != ():
             raise UsageError(f"f must return a scalar, but an array of shape {np.shape(value)} came.")
         if not np.isfinite(value):
-            raise UsageError(f"f must be finite around x, but {value} came.")
+            raise NotFiniteError(f"f must be finite around x, but {value} came.")
         if np.iscomplexobj(value) and not np.iscomplexobj(point):
             if value.imag != 0:
                 raise UsageError(f"f must be real for real x, but {value} came.")

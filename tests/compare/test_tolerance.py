@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compare.tolerance import TESTED, UNIT, judge, judge_directions, judge_loss, rms
+from compare.tolerance import UNIT, judge, judge_directions, judge_loss, rms
 
 DTYPES = ("float64", "float32")
 both = pytest.mark.parametrize("dtype", DTYPES)
@@ -54,7 +54,7 @@ def test_zeros_on_both_sides_are_untested(dtype, noise):
 @both
 def test_below_a_hundred_times_the_noise_is_untested(dtype):
     a, weight = tensor(), 1.0 if dtype == "float64" else 0.25
-    floor = rms(a) / weight / TESTED
+    floor = rms(a) / weight / 100
     assert judge(a, a, 1.01 * floor, dtype).verdict == "untested"
     assert judge(a, a, 0.99 * floor, dtype).verdict == "agree"
 
@@ -108,8 +108,8 @@ def test_the_worst_entry_is_the_one_furthest_above_its_own_noise():
 
 def test_large_entries_do_not_hide_small_ones_of_their_own_noise_only():
     a = np.array([1e6, 1.0])
-    assert judge(a + [0, 1e-4], a, 0.0, "float64").verdict == "disagree"
-    assert judge(a + [0, 1e-6], a, 0.0, "float64").verdict == "agree"  # 1e-11 of rms
+    assert judge(a + np.array([0, 1e-4]), a, 0.0, "float64").verdict == "disagree"
+    assert judge(a + np.array([0, 1e-6]), a, 0.0, "float64").verdict == "agree"  # 1e-11 of rms
 
 
 @pytest.mark.parametrize(("error", "verdict"), [(2.9, "agree"), (3.5, "disagree")])
@@ -157,6 +157,13 @@ def test_directions(dtype, bug, verdict):
     judgement = judge_directions(along(bug(g)), along(g), noise, dtype)
     assert judgement.verdict == verdict
     assert judgement.worst_index is None
+
+
+def test_directions_see_an_error_of_1e_10_in_float64():
+    g = tensor(40, 50)
+    for seed in range(10):
+        wrong = g + 1e-9 * tensor(40, 50, seed=seed + 50)
+        assert judge_directions(along(wrong), along(g), np.zeros(g.shape), "float64").verdict == "disagree"
 
 
 @both

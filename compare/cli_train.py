@@ -1,0 +1,173 @@
+"""`gradparity train` and `gradparity board`: arguments in, exit code out."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from scratch.data import NAMES, parse_split
+from scratch.initializers import INITIALIZERS
+from scratch.layers import ACTIVATIONS
+from scratch.network import LOSSES
+from scratch.optimizers import DIALECTS, OPTIMIZERS
+from scratch.schedules import SCHEDULES
+
+TRAIN = """\
+Trains a network in NumPy, PyTorch or Keras with the same initial weights, batches and dropout masks for the
+same seed, so that runs of all three lie on top of each other. A run leaves its own folder: settings,
+TensorBoard events, metrics and checkpoints. --resume goes on where a run was stopped or killed."""
+
+
+def add_train(commands: Any, sizes: Callable[[str], tuple[int, ...]], epilog: str) -> None:
+    """The command `train`."""
+    train = commands.add_parser(
+        "train", help="train in NumPy, PyTorch or Keras", description=TRAIN, epilog=epilog
+    )
+    train.set_defaults(run=_train)
+    add = train.add_argument
+    add("model", nargs="?", choices=("mlp", "dcn"), help="mlp, dcn; with --resume it is the run's own")
+    add("--framework", default="numpy", metavar="F", help="numpy, torch or keras (default: numpy)")
+
+    model = train.add_argument_group("the network")
+    add = model.add_argument
+    add("--activation", default="relu", metavar="A", help=f"{', '.join(ACTIVATIONS)} (default: relu)")
+    add(
+        "--init",
+        metavar="I",
+        help=f"{', '.join(INITIALIZERS)} (default: he_normal for mlp, truncated_normal for dcn)",
+    )
+    add("--hidden", type=sizes, metavar="SIZES", help="or none (default: 64,32 for mlp, 1024 for dcn)")
+    add(
+        "--output", choices=tuple(LOSSES), default="softmax", help="with its cross-entropy (default: softmax)"
+    )
+    add("--dropout", type=float, metavar="R", help="rate (default: 0 for mlp, 0.5 for dcn)")
+    add("--l1", type=float, default=0.0, metavar="X", help="adds X sum|W| to the loss (default: 0)")
+    add("--l2", type=float, default=0.0, metavar="X", help="adds X/2 sum W^2 to the loss (default: 0)")
+    add("--penalize-biases", action="store_true", help="l1 and l2 cover the biases too")
+
+    steps = train.add_argument_group("the steps")
+    add = steps.add_argument
+    add("--optimizer", default="adam", metavar="O", help=f"{', '.join(OPTIMIZERS)} (default: adam)")
+    add("--dialect", choices=DIALECTS, help="whose update rule NumPy follows (default: torch)")
+    add("--lr", type=float, metavar="X", help="learning rate (default: 1e-3 for mlp, 1e-4 for dcn)")
+    add("--momentum", type=float, metavar="X", help="of momentum and nesterov (default: 0.9)")
+    add("--weight-decay", type=float, metavar="X", help="the optimizer's own (default: the optimizer's)")
+    add("--schedule", default="constant", metavar="S", help=f"{', '.join(SCHEDULES)} (default: constant)")
+    add("--batch-size", type=int, default=50, metavar="N", help="examples a step (default: 50)")
+    length = steps.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, metavar="K", help="(default: 1200 for mlp, 5500 for dcn)")
+    length.add_argument("--epochs", type=int, metavar="E", help="instead of --steps")
+    add("--seed", type=int, default=0, metavar="S", help="of weights, batches and masks (default: 0)")
+    add("--threads", type=int, metavar="N", help="for the arithmetic (default: the backend's own choice)")
+    add("--dtype", choices=("float32", "float64"), default="float32", help="(default: float32)")
+
+    data = train.add_argument_group("the data")
+    add = data.add_argument
+    add("--data", metavar="D", help=f"{', '.join(NAMES)} (default: mnist-5k for mlp, mnist for dcn)")
+    add("--data-dir", metavar="DIR", help="where to look for mnist and fashion-mnist")
+    add("--split", type=parse_split, metavar="T,V,S", help="training, validation and test examples")
+
+    output = train.add_argument_group("the run")
+    add = output.add_argument
+    add("--runs-dir", default="runs", metavar="DIR", help="where runs are kept (default: runs)")
+    add("--name", metavar="NAME", help="of the run's folder (default: date, model, framework, seed)")
+    add("--resume", metavar="RUN", help="go on with the run in this folder, with its own settings")
+    add("--log-every", type=int, default=100, metavar="K", help="steps between histograms (default: 100)")
+    add("--eval-every", type=int, default=1100, metavar="K", help="steps between evaluations (default: 1100)")
+    add("--checkpoint-every", type=int, default=1100, metavar="K", help="(default: 1100)")
+    add("--json", action="store_true", help="the summary as one JSON document on stdout")
+
+
+def add_board(commands: Any, epilog: str) -> None:
+    """The command `board`."""
+    board = commands.add_parser(
+        "board",
+        help="open TensorBoard on the runs",
+        description="Starts TensorBoard on 127.0.0.1 and prints its address; Ctrl-C ends it.",
+        epilog=epilog,
+    )
+    board.set_defaults(run=_board)
+    board.add_argument("--runs-dir", default="runs", metavar="DIR", help="(default: runs)")
+    board.add_argument("--port", type=int, default=6006, metavar="P", help="(default: 6006; 0: any free one)")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from compare import train
+    from scratch.errors import UsageError
+
+    if (arguments.model is None) == (arguments.resume is None):
+        raise UsageError("gradparity train expects mlp or dcn, or --resume RUN; see gradparity train --help.")
+    with _watching(not arguments.json) as look:
+        if arguments.resume:
+            summary = train.resume(arguments.resume, look)
+        else:
+            chosen = {name: getattr(arguments, name) for name in train.Options.__dataclass_fields__}
+            summary = train.start(train.Options(**chosen), arguments.runs_dir, arguments.name, look)
+    if arguments.json:
+        print(json.dumps(summary, allow_nan=False))
+    else:
+        errors = [
+            f"{part} error {summary[f'{part}_error']:.2%}"
+            for part in ("validation", "test")
+            if summary[f"{part}_error"] is not None
+        ]
+        print(f"{', '.join(errors)} after {summary['steps']} steps in {summary['seconds']:.0f} s")
+        print(f"run: {summary['run_dir']}")
+    return 0
+
+
+@contextmanager
+def _watching(lines: bool) -> Iterator[Callable[[Any], None]]:
+    """A progress bar on a terminal's stderr, a line an evaluation elsewhere; warnings always."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False)
+
+    def say(look: Any) -> None:
+        if look.warning:
+            console.print(f"warning: {look.warning}", markup=False, soft_wrap=True)
+        elif look.record and lines:
+            shown = ", ".join(
+                f"{name.replace('_', ' ')} {value:.4f}"
+                for name, value in look.record.items()
+                if name not in ("step", "epoch")
+            )
+            console.print(f"step {look.step}: {shown}", markup=False, soft_wrap=True)
+
+    if not console.is_terminal:
+        yield say
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("loading")
+
+        def show(look: Any) -> None:
+            if look.loss == look.loss:
+                text = f"loss {look.loss:.4f}"
+                progress.update(task, completed=look.step, total=look.steps, description=text)
+            say(look)
+
+        yield show
+
+
+def _board(arguments: argparse.Namespace) -> int:
+    import os
+    import subprocess
+
+    from scratch.errors import MissingError, UsageError
+
+    if not os.path.isdir(arguments.runs_dir):
+        raise UsageError(
+            f"there is no folder {arguments.runs_dir!r} with runs; train one, or name --runs-dir."
+        )
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", arguments.runs_dir]
+    command += ["--host", "127.0.0.1", "--port", str(arguments.port)]
+    command += ["--window_title", "gradparity", "--reload_interval", "5"]
+    try:
+        import tensorboard  # type: ignore[import-untyped]  # noqa: F401
+    except ImportError as error:
+        raise MissingError("gradparity board needs tensorboard; pip install tensorboard.") from error
+    return subprocess.run(command, check=False).returncode
