@@ -56,6 +56,8 @@ def _decisions(
         else:
             continue
         name = stage.source
+        if name not in run.values:
+            continue  # the comparison of values says so
         found = split(run.values[name]), split(oracle.values[name]), split(analysis.values[name])
         yield stage.output, *found
 

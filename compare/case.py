@@ -1,10 +1,12 @@
 """One thing to compare: an architecture with its weights, a batch and the dropout masks."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from compare.structure import dropouts
 from scratch import initializers
 from scratch.learner import Architecture
 from scratch.network import Masks
@@ -54,13 +56,18 @@ def draw(architecture: Architecture, batch: Batch, init: str, bias: float, seed:
     x, t = batch(rng)
     if architecture.kind == "mlp":
         x = x.reshape(len(x), -1)
+    masks = {
+        name: rng.random((len(x), units)) >= architecture.dropout
+        for name, units in dropouts(architecture).items()
+    }
+    digest = hashlib.sha256(x.tobytes() + t.tobytes()).hexdigest()
     return Case(
         architecture=architecture,
         weights={name: _as_float32(w) for name, w in weights.items()},
         x=_as_float32(x),
         t=t,
-        masks=network.draw_masks(len(x), rng),
-        key=(architecture, init, bias, seed, attempt),
+        masks=masks,
+        key=(architecture, init, bias, seed, attempt, digest),
     )
 
 

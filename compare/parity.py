@@ -18,6 +18,7 @@ from scratch.network import Network, Watched
 Array = np.ndarray
 DTYPES = ("float64", "float32")
 DRAWS = 4  # one, and up to three again where something was left untested
+UNDERFLOW = 1e-270  # below it a complex step of 1e-30 leaves nothing of a derivative
 LEFT_OUT = 0.1  # of the examples at most, by rounding flips
 
 
@@ -38,26 +39,29 @@ def compare_case(
     target: str, case: Case, referees: Referees, dtypes: tuple[str, ...] = DTYPES
 ) -> list[Target]:
     """Compare the scratch network on one case, in each precision."""
-    runs = _Runs(case, referees, dtypes)
-    examples, left_out, clear = len(case.x), np.zeros(len(case.x), bool), runs.clear_flips
-    if runs.rounding_flips.any() and not runs.rounding_flips.all():
-        left_out = runs.rounding_flips
-        runs = _Runs(case.without(left_out), referees, dtypes)
-    elif runs.rounding_flips.any():
-        left_out = runs.rounding_flips
-    results = []
-    for dtype in dtypes:
-        result = Target(target, dtype, referees.names, dropped=int(left_out.sum()), examples=examples)
-        _judge_frameworks(result, runs, clear)
-        if "numeric" in referees.names:
-            _judge_numerically(result, runs)
-        result.quantities.sort(key=_order(case))
-        result.tensors = partial(runs.tensors, dtype)
-        if left_out.sum() > LEFT_OUT * examples:
-            result.reason = f"rounding decided a branch in {left_out.sum()} of {examples} examples"
-        elif unexercised := result.unexercised():
-            result.reason = f"nothing to judge in {', '.join(unexercised)}"
-        results.append(result)
+    with np.errstate(all="ignore"):  # what is checked may overflow; the comparison says so
+        runs = _Runs(case, referees, dtypes)
+        clear, flipped = runs.clear_flips, runs.rounding_flips
+        left_out, examples = int(flipped.sum()), len(case.x)
+        results = [
+            Target(target, dtype, referees.names, dropped=left_out, examples=examples) for dtype in dtypes
+        ]
+        if left_out > LEFT_OUT * examples:
+            for result in results:
+                result.reason = f"rounding decided a branch in {left_out} of {examples} examples"
+        if 0 < left_out < examples:
+            runs = _Runs(case.without(flipped), referees, dtypes)
+        for result in results:
+            _judge_frameworks(result, runs, clear)
+            if "numeric" in referees.names:
+                _judge_numerically(result, runs)
+            values = [q for q in result.quantities if q.kind == "value"]
+            if left_out == examples and all(q.verdict != "disagree" for q in values):
+                result.quantities = values  # which do not jump at a flip, as gradients do
+            result.quantities.sort(key=_order(case))
+            result.tensors = partial(runs.tensors, result.dtype)
+            if not result.reason and (unexercised := result.unexercised()):
+                result.reason = f"nothing to judge in {', '.join(unexercised)}"
     return results
 
 
@@ -180,17 +184,16 @@ def _judge_numerically(result: Target, runs: _Runs) -> None:
     loss, derivatives = runs.referees.derivatives(runs.case)
     result.loss["numeric"] = tolerance.judge_loss(mine.loss, loss, noise.loss * unit, result.dtype)
     for name in gradient_order(runs.case.architecture):
-        judgement = judge_derivative(
-            mine.gradients.get(name, np.empty(0)),
-            derivatives[name],
-            noise.gradients[name] * unit,
-            result.dtype,
-        )
+        rounding = noise.gradients[name] * unit
+        nothing = Derivative(whole=np.full(rounding.shape, np.nan))  # scratch's chain lacks this tensor
+        found, derivative = mine.gradients.get(name, np.empty(0)), derivatives.get(name, nothing)
+        judgement = judge_derivative(found, derivative, rounding, result.dtype)
         result.quantities.append(Quantity(name, "gradient", "numeric", judgement))
 
 
 def judge_derivative(mine: Array, derivative: Derivative, noise: Array, dtype: str) -> tolerance.Judgement:
     """One gradient against what arithmetic gives for it, entry by entry or along directions."""
+    noise = noise + UNDERFLOW
     if derivative.whole is not None:
         return tolerance.judge(mine, derivative.whole, noise, dtype)
     if mine.shape != derivative.directions[0].shape:
@@ -225,10 +228,10 @@ def _local(network: Network, runs: _Runs, theirs: Watched) -> dict[tuple[str, st
         record("values", network.probabilities_name, network.probabilities(logits))
         record("gradients", network.logits_name, network.loss_gradient(logits, runs.case.t))
     for stage in stages(runs.case.architecture):  # a second name for one tensor shares its judgement
-        if stage.op == "same":
-            out.setdefault(("values", stage.output), out["values", stage.source])
-            if ("gradients", stage.output) in out:
-                out.setdefault(("gradients", stage.source), out["gradients", stage.output])
+        pairs = ("values", stage.output, stage.source), ("gradients", stage.source, stage.output)
+        for kind, name, known in pairs if stage.op == "same" else ():
+            if (kind, known) in out:
+                out.setdefault((kind, name), out[kind, known])
     return out
 
 

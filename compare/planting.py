@@ -1,6 +1,7 @@
 """Planting a bug: one operation, penalty or update rule of scratch is wrong for the length of a `with`."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -119,7 +120,7 @@ STAGE = {"dense": "dense", "conv2d": "conv", "max_pool2d": "pool", "dropout": "d
 def expected(mutant: Mutant, target: str, architecture: Architecture | None) -> Callable[[str, str], bool]:
     """Whether (tensor, note) of a first divergence names the planted bug in this target."""
     if mutant.operation in optimizers.OPTIMIZERS:
-        return lambda tensor, note: note.split(",")[0] == mutant.operation
+        return lambda tensor, note: re.split("[+,]", note)[0] == mutant.operation
     wanted = mutant.argument
     if target == "ops":
         return lambda tensor, note: (

@@ -88,7 +88,8 @@ def document(outcomes: list[Outcome], referees: Referees) -> dict[str, Any]:
 
 def passed(document: dict[str, Any]) -> bool:
     """Every bug caught, and the right tensor named for at least 95 %."""
-    return document["caught"] == document["planted"] and document["named"] >= 0.95 * document["planted"]
+    planted, caught, named = document["planted"], document["caught"], document["named"]
+    return planted > 0 and caught == planted and named >= 0.95 * planted
 
 
 def _outcome(mutant: Mutant, results: list[Target], architectures: dict[str, Architecture]) -> Outcome:

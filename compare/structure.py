@@ -55,6 +55,15 @@ def stages(architecture: Architecture) -> list[Stage]:
     return chain
 
 
+def dropouts(architecture: Architecture) -> dict[str, int]:
+    """Units by the name of what a dropout gives, such as `fc2/input`."""
+    sizes = architecture.sizes
+    units = (
+        {"fc2": sizes[0]} if architecture.kind == "dcn" else {f"fc{i + 1}": n for i, n in enumerate(sizes)}
+    )
+    return {stage.output: units[stage.layer] for stage in stages(architecture) if stage.op == "dropout"}
+
+
 def value_order(architecture: Architecture) -> list[str]:
     """Every watched value in forward order, the probabilities last."""
     chain = stages(architecture)

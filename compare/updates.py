@@ -48,7 +48,7 @@ def check_updates(
             ("updates", framework, name, decay, steps, dtypes, case.key),
             partial(_reference, case, referees, framework, name, options, steps, dtypes),
         )
-        label = f"{name}, weight decay {decay:g}" if decay else name
+        label = f"{name}+decay" if decay else name
         for result in results:
             network = case.architecture.network(np.dtype(result.dtype))
             learner = NumpyLearner(network, optimizers.make(name, framework, **options))

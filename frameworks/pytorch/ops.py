@@ -26,7 +26,7 @@ def dense(x, w, b):
 
 def conv2d(x, w, b, stride=1, padding="SAME"):
     x = _pad(x.permute(0, 3, 1, 2), w.shape[:2], stride, padding, 0.0)
-    return F.conv2d(x, w.permute(3, 2, 0, 1), b, stride).permute(0, 2, 3, 1)
+    return F.conv2d(x, w.permute(3, 2, 0, 1).contiguous(), b, stride).permute(0, 2, 3, 1)
 
 
 def max_pool2d(x, size=2, stride=None, padding="VALID"):

@@ -125,6 +125,7 @@ def test_dcns_agree(name, referees):
     results = checked(DCNS[name], referees)
     assert_agrees(results)
     for result in results:
+        assert set(result.loss) == set(referees.names)
         for referee in referees.names:
             names = {
                 kind: [q.name for q in result.seen_by(referee).quantities if q.kind == kind]
@@ -418,8 +419,22 @@ def test_a_missing_gradient_disagrees(referees, monkeypatch):
         return y, without_bias
 
     monkeypatch.setattr(layers.Dense, "forward", wrong)
-    first = exact(MLP, referees).first_divergence
-    assert (first.name, first.kind, first.judgement.error) == ("fc2/b", "gradient", np.inf)
+    result = exact(MLP, referees)
+    for referee in referees.names:
+        first = result.seen_by(referee).first_divergence
+        assert (first.name, first.kind, first.judgement.error) == ("fc2/b", "gradient", np.inf)
+
+
+def test_what_an_earlier_batch_leaves_behind_is_found(referees, monkeypatch):
+    right, kept = ops.dense, {}
+
+    def wrong(x, w, b):
+        y, backward = right(x, w, b)
+        first = kept.setdefault((x.shape, x.dtype), x)
+        return y, lambda dy: (backward(dy)[0], first.T @ dy, backward(dy)[2])
+
+    monkeypatch.setattr(ops, "dense", wrong)
+    assert exact(MLP, referees).first_divergence.name == "fc3/W"
 
 
 def test_a_loss_alone_can_be_wrong(fresh, monkeypatch):
@@ -461,6 +476,16 @@ def test_dead_units_are_drawn_again(dead, referees):
     results = check_network("mlp", again, referees)
     assert_agrees(results)
     assert {result.draws for result in results} == {dead + 1}
+
+
+def test_what_one_precision_leaves_untested_is_drawn_again(referees, monkeypatch):
+    found = {
+        False: compare_case("mlp", drawn(MLP), referees),
+        True: checked(MLP, referees, init="zeros", bias=0),
+    }
+    monkeypatch.setattr(parity, "compare_case", lambda _, case, *__: [found[False][0], found[case < 1][1]])
+    results = check_network("mlp", lambda attempt: attempt, referees)
+    assert [(result.verdict, result.draws) for result in results] == [("agree", 2)] * 2
 
 
 def test_a_disagreement_is_not_drawn_again(referees, monkeypatch):

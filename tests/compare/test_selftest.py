@@ -9,8 +9,9 @@ from compare.check import Options
 from compare.mutants import catalogue
 from compare.planting import Mutant
 from compare.selftest import document, passed, selftest
-from scratch import ops
+from scratch import ops, optimizers
 from scratch.errors import GradparityError
+from scratch.regularizers import Penalty
 
 OPS = Options(targets=("ops",))
 SMALL = Options(targets=("mlp",), hidden=(6,), batch_size=4, dropout=0.3, optimizer="sgd,adam")
@@ -111,9 +112,10 @@ def test_code_that_is_wrong_to_begin_with_is_refused(options, referees, monkeypa
 
 
 def test_nothing_lingers(referees):
-    before = dict(vars(ops))
-    selftest(referees, OPS, mutants=BACKWARD[:2])
-    assert dict(vars(ops)) == before
+    owners = [ops, Penalty, *optimizers.OPTIMIZERS.values()]
+    before = [dict(vars(owner)) for owner in owners]
+    selftest(referees, SMALL, mutants=chosen("dense.w: sign", "adam.rule: bias correction missing"))
+    assert [dict(vars(owner)) for owner in owners] == before
 
 
 def test_progress_counts(referees):
