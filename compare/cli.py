@@ -19,6 +19,8 @@ NEXT = """\
 gradparity: is my hand-written gradient right, and if not, where and why?
 
   check gradients   gradparity check             against PyTorch, Keras, numeric
+  train a network   gradparity train mlp         or dcn; numpy, torch or keras
+  see dashboards    gradparity board             TensorBoard on the runs
   trust the check   gradparity check --selftest  does it catch planted bugs?
   see the data      gradparity data              which sets are here and intact
 

@@ -101,6 +101,16 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1, but {value} came.")
+        bounds = {
+            "lr": (self.lr, 0 < (self.lr or 1) < np.inf, "finite and above 0"),
+            "dropout": (self.dropout, 0 <= (self.dropout or 0) < 1, "in [0, 1)"),
+            "l1": (self.l1, 0 <= self.l1 < np.inf, "finite and not negative"),
+            "l2": (self.l2, 0 <= self.l2 < np.inf, "finite and not negative"),
+            "seed": (self.seed, self.seed >= 0, "0 or more"),
+        }
+        for name, (value, valid, allowed) in bounds.items():
+            if not valid:
+                raise UsageError(f"--{name} must be {allowed}, but {value} came.")
         chosen = {name: getattr(self, name) for name in ("init", "dropout", "lr", "data")}
         filled = {name: DEFAULTS[self.model][name] for name, value in chosen.items() if value is None}
         own = "torch" if self.framework == "numpy" else self.framework
@@ -137,8 +147,8 @@ def start(
     dataset = setting.dataset
     source = {"name": dataset.name, "source": dataset.source, "order": dataset.order}
     config = asdict(setting.options) | {"steps": setting.steps, "split": setting.split}
+    setting.draw_weights()  # before anything is written: an unknown initialiser leaves no folder
     with RunDirectory.create(runs_dir, config, name, source) as run:
-        setting.draw_weights()
         return _Run(setting, run, look).go(0, resumed=False)
 
 
@@ -203,7 +213,7 @@ class _Setting:
             penalize_biases=options.penalize_biases,
         )
         self.learner = self._learner()
-        per_epoch = max(1, len(self.dataset.train) // options.batch_size)
+        per_epoch = training.steps_per_epoch(self.dataset.train, options.batch_size)
         if options.epochs is not None:
             self.steps = options.epochs * per_epoch
         else:

@@ -62,13 +62,7 @@ def train(learner: Learner, examples: data.Examples, plan: Plan, start: int = 0)
     An epoch is a permutation of the examples drawn from (seed, epoch); its short last batch is left out.
     Raises UsageError where a batch does not fit the examples.
     """
-    per_epoch = len(examples) // plan.batch_size
-    if not per_epoch:
-        raise UsageError(
-            f"a batch of {plan.batch_size} does not fit {len(examples)} training examples; "
-            "lower --batch-size."
-        )
-    number = start
+    per_epoch, number = steps_per_epoch(examples, plan.batch_size), start
     while number < plan.steps:
         epoch, done = divmod(number, per_epoch)
         learner.learning_rate = plan.schedule(epoch)
@@ -81,6 +75,15 @@ def train(learner: Learner, examples: data.Examples, plan: Plan, start: int = 0)
             yield Step(number, epoch, loss, learner.learning_rate, took, x, t, masks)
             if number == plan.steps:
                 return
+
+
+def steps_per_epoch(examples: data.Examples, batch_size: int) -> int:
+    """Whole batches in the examples; raises UsageError where there is none."""
+    if batch_size > len(examples):
+        raise UsageError(
+            f"a batch of {batch_size} does not fit {len(examples)} training examples; lower --batch-size."
+        )
+    return len(examples) // batch_size
 
 
 def evaluate(learner: Learner, examples: data.Examples, output: str, batch_size: int = 1000) -> Scores:

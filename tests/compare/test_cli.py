@@ -253,6 +253,8 @@ def test_without_arguments_it_says_what_users_do_next(run):
     for command in (
         "gradparity check",
         "gradparity check --selftest",
+        "gradparity train mlp",
+        "gradparity board",
         "gradparity data",
         "gradparity --help",
     ):
@@ -266,7 +268,7 @@ def test_version(run):
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100])
-@pytest.mark.parametrize("command", ["--help", "check --help", "data --help"])
+@pytest.mark.parametrize("command", ["--help", "check --help", "data --help", "train --help", "board --help"])
 def test_help_fits_the_terminal_and_breaks_between_words(run, monkeypatch, command, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     code, out, err = run(command)
