@@ -8,11 +8,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from compare.cli_options import add_network
 from compare.cli_train import add_board, add_train
 from scratch.errors import GradparityError, UsageError
-from scratch.initializers import INITIALIZERS
-from scratch.layers import ACTIVATIONS
-from scratch.network import LOSSES
 from scratch.optimizers import OPTIMIZERS
 
 NEXT = """\
@@ -79,7 +77,7 @@ def _parser() -> Parser:
     parser.set_defaults(run=lambda _: print(NEXT) or 0)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     _check_command(commands)
-    add_train(commands, _sizes, EXIT)
+    add_train(commands, EXIT)
     add_board(commands, EXIT)
     _data_command(commands)
     return parser
@@ -98,22 +96,9 @@ def _check_command(commands: Any) -> None:
     add("--framework", metavar="LIST", help="referees: torch,keras,numeric (default: those installed)")
     add("--dtype", choices=("float64", "float32", "both"), default="both", help="precisions (default: both)")
 
-    model = check.add_argument_group("the networks")
-    add = model.add_argument
-    add("--activation", default="relu", metavar="A", help=f"{', '.join(ACTIVATIONS)} (default: relu)")
-    add(
-        "--init",
-        metavar="I",
-        help=f"{', '.join(INITIALIZERS)} (default: he_normal for mlp, truncated_normal for dcn)",
-    )
-    add("--hidden", type=_sizes, metavar="SIZES", help="or none (default: 64,32 for mlp, 1024 for dcn)")
-    add(
-        "--output", choices=tuple(LOSSES), default="softmax", help="with its cross-entropy (default: softmax)"
-    )
-    add("--dropout", type=float, metavar="R", help="rate (default: 0.2 for mlp, 0.5 for dcn)")
-    add("--l1", type=float, metavar="X", help="adds X sum|W| to the loss (default: 1e-4 for mlp, 0 for dcn)")
-    add("--l2", type=float, metavar="X", help="adds X/2 sum W^2 (default: 1e-2 for mlp, 0 for dcn)")
-    add("--penalize-biases", action="store_true", help="l1 and l2 cover the biases too")
+    add_network(check, "0.2 for mlp, 0.5 for dcn", l1="1e-4 for mlp, 0 for dcn", l2="1e-2 for mlp, 0 for dcn")
+    rules = check.add_argument_group("the updates")
+    add = rules.add_argument
     add(
         "--optimizer",
         metavar="LIST",
@@ -215,19 +200,6 @@ def _data(arguments: argparse.Namespace) -> int:
     else:
         listing.show_data(entries, console.stdout())
     return 0
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    """`64,32` or `none`."""
-    if text == "none":
-        return ()
-    try:
-        sizes = tuple(int(size) for size in text.split(","))
-    except ValueError:
-        sizes = (0,)
-    if min(sizes) < 1:
-        raise argparse.ArgumentTypeError(f"expected sizes such as 64,32, or none, but {text!r} came")
-    return sizes
 
 
 def _version() -> str:

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from compare.cli_options import add_network
 from scratch.data import NAMES, parse_split
-from scratch.initializers import INITIALIZERS
-from scratch.layers import ACTIVATIONS
-from scratch.network import LOSSES
 from scratch.optimizers import DIALECTS, OPTIMIZERS
 from scratch.schedules import SCHEDULES
 
@@ -20,7 +18,7 @@ same seed, so that runs of all three lie on top of each other. A run leaves its 
 TensorBoard events, metrics and checkpoints. --resume goes on where a run was stopped or killed."""
 
 
-def add_train(commands: Any, sizes: Callable[[str], tuple[int, ...]], epilog: str) -> None:
+def add_train(commands: Any, epilog: str) -> None:
     """The command `train`."""
     train = commands.add_parser(
         "train", help="train in NumPy, PyTorch or Keras", description=TRAIN, epilog=epilog
@@ -30,22 +28,7 @@ def add_train(commands: Any, sizes: Callable[[str], tuple[int, ...]], epilog: st
     add("model", nargs="?", choices=("mlp", "dcn"), help="mlp, dcn; with --resume it is the run's own")
     add("--framework", default="numpy", metavar="F", help="numpy, torch or keras (default: numpy)")
 
-    model = train.add_argument_group("the network")
-    add = model.add_argument
-    add("--activation", default="relu", metavar="A", help=f"{', '.join(ACTIVATIONS)} (default: relu)")
-    add(
-        "--init",
-        metavar="I",
-        help=f"{', '.join(INITIALIZERS)} (default: he_normal for mlp, truncated_normal for dcn)",
-    )
-    add("--hidden", type=sizes, metavar="SIZES", help="or none (default: 64,32 for mlp, 1024 for dcn)")
-    add(
-        "--output", choices=tuple(LOSSES), default="softmax", help="with its cross-entropy (default: softmax)"
-    )
-    add("--dropout", type=float, metavar="R", help="rate (default: 0 for mlp, 0.5 for dcn)")
-    add("--l1", type=float, default=0.0, metavar="X", help="adds X sum|W| to the loss (default: 0)")
-    add("--l2", type=float, default=0.0, metavar="X", help="adds X/2 sum W^2 to the loss (default: 0)")
-    add("--penalize-biases", action="store_true", help="l1 and l2 cover the biases too")
+    add_network(train, "0 for mlp, 0.5 for dcn", l1="0", l2="0")
 
     steps = train.add_argument_group("the steps")
     add = steps.add_argument

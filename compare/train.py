@@ -27,11 +27,22 @@ TRAIN_EVAL = 10_000  # examples of the training set that are evaluated, always t
 PICTURED = 1_000  # examples of the test set among which mistakes are looked for, to be shown
 # The course's DCN; the MLP starts on the bundled digits.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "mlp": {"init": "he_normal", "bias": 0.0, "dropout": 0.0, "lr": 1e-3, "data": "mnist-5k", "steps": 1200},
+    "mlp": {
+        "init": "he_normal",
+        "bias": 0.0,
+        "dropout": 0.0,
+        "l1": 0.0,
+        "l2": 0.0,
+        "lr": 1e-3,
+        "data": "mnist-5k",
+        "steps": 1200,
+    },
     "dcn": {
         "init": "truncated_normal",
         "bias": 0.1,
         "dropout": 0.5,
+        "l1": 0.0,
+        "l2": 0.0,
         "lr": 1e-4,
         "data": "mnist",
         "steps": 5500,
@@ -52,8 +63,8 @@ class Options:
     lr: float | None = None
     momentum: float | None = None
     weight_decay: float | None = None
-    l1: float = 0.0
-    l2: float = 0.0
+    l1: float | None = None
+    l2: float | None = None
     penalize_biases: bool = False
     dropout: float | None = None
     hidden: tuple[int, ...] | None = None
@@ -104,14 +115,14 @@ class Options:
         bounds = {
             "lr": (self.lr, 0 < (self.lr or 1) < np.inf, "finite and above 0"),
             "dropout": (self.dropout, 0 <= (self.dropout or 0) < 1, "in [0, 1)"),
-            "l1": (self.l1, 0 <= self.l1 < np.inf, "finite and not negative"),
-            "l2": (self.l2, 0 <= self.l2 < np.inf, "finite and not negative"),
+            "l1": (self.l1, 0 <= (self.l1 or 0) < np.inf, "finite and not negative"),
+            "l2": (self.l2, 0 <= (self.l2 or 0) < np.inf, "finite and not negative"),
             "seed": (self.seed, self.seed >= 0, "0 or more"),
         }
         for name, (value, valid, allowed) in bounds.items():
             if not valid:
                 raise UsageError(f"--{name} must be {allowed}, but {value} came.")
-        chosen = {name: getattr(self, name) for name in ("init", "dropout", "lr", "data")}
+        chosen = {name: getattr(self, name) for name in ("init", "dropout", "lr", "l1", "l2", "data")}
         filled = {name: DEFAULTS[self.model][name] for name, value in chosen.items() if value is None}
         own = "torch" if self.framework == "numpy" else self.framework
         return replace(self, dialect=self.dialect or own, **filled)
@@ -208,8 +219,8 @@ class _Setting:
             activation=options.activation,
             output=options.output,
             dropout=float(options.dropout or 0.0),
-            l1=options.l1,
-            l2=options.l2,
+            l1=float(options.l1 or 0.0),
+            l2=float(options.l2 or 0.0),
             penalize_biases=options.penalize_biases,
         )
         self.learner = self._learner()

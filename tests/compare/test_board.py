@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 
 import pytest
@@ -28,6 +29,7 @@ def test_board_serves_the_runs_on_the_loopback_address(tmp_path):
                     runs = json.load(answer)
                 if "first" in runs:
                     break
+                time.sleep(0.5)
             assert "first" in runs
         finally:
             board.send_signal(signal.SIGINT)
