@@ -138,7 +138,6 @@ def _watching(lines: bool) -> Iterator[Callable[[Any], None]]:
 
 def _board(arguments: argparse.Namespace) -> int:
     import os
-    import subprocess
 
     from scratch.errors import MissingError, UsageError
 
@@ -146,11 +145,11 @@ def _board(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"there is no folder {arguments.runs_dir!r} with runs; train one, or name --runs-dir."
         )
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", arguments.runs_dir]
-    command += ["--host", "127.0.0.1", "--port", str(arguments.port)]
-    command += ["--window_title", "gradparity", "--reload_interval", "5"]
     try:
         import tensorboard  # type: ignore[import-untyped]  # noqa: F401
     except ImportError as error:
         raise MissingError("gradparity board needs tensorboard; pip install tensorboard.") from error
-    return subprocess.run(command, check=False).returncode
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", arguments.runs_dir]
+    command += ["--host", "127.0.0.1", "--port", str(arguments.port)]
+    command += ["--window_title", "gradparity", "--reload_interval", "5"]
+    os.execv(sys.executable, command)  # TensorBoard takes this process over, signals and all

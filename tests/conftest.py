@@ -1,8 +1,13 @@
 """What all tests share: the referees, loaded once, in the order that does not crash."""
 
+import signal
+
 import pytest
 
 from compare.referees import Referees
+
+# Where the tests were started in the background, SIGINT is ignored, and so it would be by all they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

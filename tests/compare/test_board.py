@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -32,8 +31,7 @@ def test_board_serves_the_runs_on_the_loopback_address(tmp_path):
                 time.sleep(0.5)
             assert "first" in runs
         finally:
-            board.send_signal(signal.SIGINT)
-            board.communicate(timeout=60)
+            board.kill()
 
 
 def test_no_folder_with_runs_is_refused(tmp_path, capsys):
