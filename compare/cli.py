@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GradparityError as error:
         print(f"gradparity: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("gradparity: interrupted; nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"gradparity: interrupted; {str(interrupt) or 'nothing was written.'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,12 +38,17 @@ def add_train(commands: Any, epilog: str) -> None:
     add("--momentum", type=float, metavar="X", help="of momentum and nesterov (default: 0.9)")
     add("--weight-decay", type=float, metavar="X", help="the optimizer's own (default: the optimizer's)")
     add("--schedule", default="constant", metavar="S", help=f"{', '.join(SCHEDULES)} (default: constant)")
+    add(
+        "--schedule-factor", type=float, metavar="X", help="of the rate (default: step 0.1, exponential 0.95)"
+    )
+    add("--schedule-every", type=int, metavar="E", help="epochs between two steps of step (default: 10)")
     add("--batch-size", type=int, default=50, metavar="N", help="examples a step (default: 50)")
     length = steps.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, metavar="K", help="(default: 1200 for mlp, 5500 for dcn)")
     length.add_argument("--epochs", type=int, metavar="E", help="instead of --steps")
     add("--seed", type=int, default=0, metavar="S", help="of weights, batches and masks (default: 0)")
     add("--threads", type=int, metavar="N", help="for the arithmetic (default: the backend's own choice)")
+    add("--device", default="cpu", metavar="D", help="cpu, cuda or auto (default: cpu, bit for bit the same)")
     add("--dtype", choices=("float32", "float64"), default="float32", help="(default: float32)")
 
     data = train.add_argument_group("the data")
@@ -116,7 +121,7 @@ def _watching(lines: bool) -> Iterator[Callable[[Any], None]]:
             shown = ", ".join(
                 f"{name.replace('_', ' ')} {value:.4f}"
                 for name, value in look.record.items()
-                if name not in ("step", "epoch")
+                if name not in ("step", "epoch", "learning_rate")
             )
             console.print(f"step {look.step}: {shown}", markup=False, soft_wrap=True)
 
@@ -129,7 +134,7 @@ def _watching(lines: bool) -> Iterator[Callable[[Any], None]]:
 
         def show(look: Any) -> None:
             if look.loss == look.loss:
-                text = f"loss {look.loss:.4f}"
+                text = f"loss {look.loss:.4f}, error {look.error:.1%}"
                 progress.update(task, completed=look.step, total=look.steps, description=text)
             say(look)
 

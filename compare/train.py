@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from compare import interrupts
 from compare.referees import build
 from frameworks import guard, runtime
 from scratch import checkpoint, data, initializers, optimizers, schedules, training
@@ -73,6 +74,8 @@ class Options:
     steps: int | None = None
     epochs: int | None = None
     schedule: str = "constant"
+    schedule_factor: float | None = None
+    schedule_every: int | None = None
     split: tuple[int, int, int] | None = None
     log_every: int = 100
     eval_every: int = 1100
@@ -80,6 +83,7 @@ class Options:
     seed: int = 0
     dtype: str = "float32"
     threads: int | None = None
+    device: str = "cpu"
     data: str | None = None
     data_dir: str | None = None
 
@@ -94,7 +98,6 @@ class Options:
         among("--framework", self.framework, FRAMEWORKS)
         among("--activation", self.activation, tuple(ACTIVATIONS))
         among("--optimizer", self.optimizer, tuple(optimizers.OPTIMIZERS))
-        among("--schedule", self.schedule, tuple(schedules.SCHEDULES))
         if self.dialect and self.framework not in ("numpy", self.dialect):
             raise UsageError(
                 f"--dialect chooses the update rules of numpy; {self.framework} follows its own, "
@@ -122,10 +125,18 @@ class Options:
         for name, (value, valid, allowed) in bounds.items():
             if not valid:
                 raise UsageError(f"--{name} must be {allowed}, but {value} came.")
+        among("--device", self.device, runtime.DEVICES)
+        self.rates(1.0)
         chosen = {name: getattr(self, name) for name in ("init", "dropout", "lr", "l1", "l2", "data")}
         filled = {name: DEFAULTS[self.model][name] for name, value in chosen.items() if value is None}
         own = "torch" if self.framework == "numpy" else self.framework
         return replace(self, dialect=self.dialect or own, **filled)
+
+    def rates(self, learning_rate: float) -> schedules.Schedule:
+        """The schedule; raises UsageError where it does not take its parameters."""
+        given = {"factor": self.schedule_factor, "every": self.schedule_every}
+        parameters = {name: value for name, value in given.items() if value is not None}
+        return schedules.make(self.schedule, learning_rate, **parameters)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Options":
@@ -146,6 +157,7 @@ class Look:
     step: int
     steps: int
     loss: float
+    error: float
     record: dict[str, Any] | None = None
     warning: str = ""
 
@@ -181,7 +193,7 @@ def resume(path: str, look: Callable[[Look], None] = lambda _: None) -> dict[str
             notes, done = (*notes, *found.notes), found.step
         run.rewind(done)
         for note in notes:
-            look(Look(done, setting.steps, math.nan, warning=note))
+            look(Look(done, setting.steps, math.nan, math.nan, warning=note))
         return _Run(setting, run, look).go(done, resumed=True)
 
 
@@ -194,6 +206,7 @@ class _Setting:
         if options.threads is not None:
             runtime.limit_threads(options.framework, options.threads)
         runtime.make_deterministic(options.framework)
+        self.device = runtime.choose_device(options.framework, options.device)
         self.dataset = data.load(
             str(options.data), options.split, options.data_dir, dtype=np.dtype(options.dtype).type
         )
@@ -232,7 +245,7 @@ class _Setting:
         self.plan = training.Plan(
             self.steps,
             options.batch_size,
-            schedules.SCHEDULES[options.schedule](float(options.lr)),  # type: ignore[arg-type]
+            options.rates(float(options.lr)),  # type: ignore[arg-type]
             self.architecture.network(np.float32).draw_masks,
             options.seed,
         )
@@ -257,10 +270,12 @@ class _Setting:
             "momentum": options.momentum,
             "weight_decay": options.weight_decay,
         }
-        hyperparameters = {name: value for name, value in given.items() if value is not None}
+        hyperparameters: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if options.framework == "numpy":
             rule = optimizers.make(options.optimizer, str(options.dialect), **hyperparameters)
             return NumpyLearner(self.architecture.network(np.dtype(options.dtype)), rule)
+        if options.framework == "torch":
+            hyperparameters["device"] = self.device
         return build(
             options.framework, self.architecture, options.dtype, options.optimizer, **hyperparameters
         )
@@ -272,9 +287,11 @@ class _Run:
     def __init__(self, setting: _Setting, run: RunDirectory, look: Callable[[Look], None]) -> None:
         self.setting, self.run, self.look = setting, run, look
         self.options, self.learner = setting.options, setting.learner
-        errors = [r["validation_error"] for r in run.metrics() if r.get("validation_error") is not None]
+        evaluations = [record for record in run.metrics() if "train_eval_loss" in record]
+        errors = [r["validation_error"] for r in evaluations if r.get("validation_error") is not None]
         self.best = min(errors, default=math.inf)
-        self.last = run.metrics()[-1] if run.metrics() else {}
+        self.last = evaluations[-1] if evaluations else {}
+        self.rows: list[dict[str, Any]] = []  # of metrics.jsonl, one a step, not yet written
 
     def go(self, done: int, resumed: bool) -> dict[str, Any]:
         """Steps done + 1 to the last; returns the summary."""
@@ -285,16 +302,25 @@ class _Run:
                 self.monitor.start(self.run.config)
             try:
                 before = self.learner.weights()
-                for step in training.train(self.learner, setting.dataset.train, setting.plan, done):
-                    at_end = step.number == setting.steps
-                    self._batch(step, before, at_end)
-                    if step.number % options.eval_every == 0 or at_end:
-                        self._evaluate(step)
-                    if step.number % options.checkpoint_every == 0 or at_end:
-                        self._save(step.number)
-                    if (step.number + 1) % options.log_every == 0:
-                        before = self.learner.weights()
+                with interrupts.heard_between_steps() as stop:
+                    for step in training.train(self.learner, setting.dataset.train, setting.plan, done):
+                        at_end = step.number == setting.steps
+                        self._batch(step, before, at_end)
+                        if step.number % options.eval_every == 0 or at_end:
+                            self._evaluate(step)
+                        if step.number % options.log_every == 0 or at_end:
+                            self._write_rows()
+                        if step.number % options.checkpoint_every == 0 or at_end or stop():
+                            self._save(step.number)
+                        if stop() and not at_end:
+                            raise KeyboardInterrupt(
+                                f"stopped after step {step.number}; "
+                                f"gradparity train --resume {self.run.path} goes on."
+                            )
+                        if (step.number + 1) % options.log_every == 0:
+                            before = self.learner.weights()
             except TrainingFailed as error:
+                self._write_rows()
                 self.monitor.end("failed")
                 self.run.mark("failed", error.step, str(error))
                 raise
@@ -311,25 +337,24 @@ class _Run:
         def see() -> tuple[Watched, dict[str, Array]]:
             return self.learner.watch(step.x, step.t, step.masks), self.learner.weights()
 
-        if step.number % self.options.log_every and not at_end:
-            self.monitor.batch(step.number, step.loss, None, step.learning_rate, step.milliseconds, see)
-            self.look(Look(step.number, self.setting.steps, step.loss))
+        row = {"step": step.number, "epoch": step.epoch, "train_loss": step.loss, "train_error": step.error}
+        self.rows.append(row | {"learning_rate": step.learning_rate})
+        number, steps = step.number, self.setting.steps
+        self.monitor.batch(number, step.loss, step.error, step.learning_rate, step.milliseconds, see)
+        self.look(Look(number, steps, step.loss, step.error))
+        if number % self.options.log_every and not at_end:
             return
         watched, weights = see()
-        probabilities = list(watched.values.values())[-1]
-        error = float((probabilities.argmax(axis=1) != step.t).mean())
-        self.monitor.batch(step.number, step.loss, error, step.learning_rate, step.milliseconds, see)
-        self.look(Look(step.number, self.setting.steps, step.loss))
-        if step.number % self.options.log_every == 0:
-            self.monitor.updates(step.number, before, weights)
-        for warning in self.monitor.tensors(step.number, watched, weights):
-            self.look(Look(step.number, self.setting.steps, step.loss, warning=warning))
+        if number % self.options.log_every == 0:
+            self.monitor.updates(number, before, weights)
+        for warning in self.monitor.tensors(number, watched, weights):
+            self.look(Look(number, steps, step.loss, step.error, warning=warning))
 
     def _evaluate(self, step: training.Step) -> None:
         dataset, output = self.setting.dataset, self.options.output
         some = data.Examples(dataset.train.x[:TRAIN_EVAL], dataset.train.t[:TRAIN_EVAL])
         parts = {"train_eval": some, "validation": dataset.validation, "test": dataset.test}
-        record: dict[str, Any] = {"step": step.number, "epoch": step.epoch, "train_loss": step.loss}
+        record = self.rows[-1]
         for part, examples in parts.items():
             if len(examples):
                 scores = training.evaluate(self.learner, examples, output)
@@ -338,13 +363,17 @@ class _Run:
         shown = dataset.test if len(dataset.test) else some
         x, t = shown.x[:PICTURED], shown.t[:PICTURED]
         self.monitor.pictures(step.number, self.learner.weights(), x, t, self.learner.logits(x))
-        self.run.log(record)
         self.last = record
-        self.look(Look(step.number, self.setting.steps, step.loss, record))
+        self.look(Look(step.number, self.setting.steps, step.loss, step.error, record))
+
+    def _write_rows(self) -> None:
+        rows, self.rows = self.rows, []
+        self.run.log(*rows)
 
     def _save(self, number: int) -> None:
         error = self.last.get("validation_error") if self.last.get("step") == number else None
         info = {"options": asdict(self.options), "architecture": asdict(self.setting.architecture)}
+        self._write_rows()
         saved = Checkpoint(number, self.learner.weights(), self.learner.optimizer_state(), info)
         self.run.save(saved, best=error is not None and error < self.best)
         self.best = min(self.best, math.inf if error is None else error)

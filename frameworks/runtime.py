@@ -1,6 +1,35 @@
-"""How the arithmetic of a backend runs: its threads, and the same bits every time."""
+"""How the arithmetic of a backend runs: where, on how many threads, and the same bits every time."""
 
 from frameworks import guard
+from scratch.errors import MissingError, UsageError
+
+DEVICES = ("cpu", "cuda", "auto")
+
+
+def choose_device(framework: str, asked: str) -> str:
+    """`cpu` or `cuda`, for one of DEVICES; Keras is kept off a GPU that is not asked for.
+
+    Raises MissingError where cuda is asked for and not there, UsageError for NumPy, which has no other device
+    than the CPU.
+    """
+    if asked not in DEVICES:
+        raise UsageError(f"--device must be one of {', '.join(DEVICES)}, but {asked!r} came.")
+    if framework == "numpy":
+        if asked == "cuda":
+            raise UsageError("NumPy computes on the CPU only, but --device cuda came; use torch or keras.")
+        return "cpu"
+    if framework == "torch":
+        there = guard.load_torch().cuda.is_available()
+    else:
+        guard.load_keras()
+        import tensorflow as tf
+
+        there = bool(tf.config.list_physical_devices("GPU"))
+        if there and asked == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+    if asked == "cuda" and not there:
+        raise MissingError(f"{framework} finds no GPU here, but --device cuda came; use --device cpu.")
+    return "cuda" if there and asked != "cpu" else "cpu"
 
 
 def limit_threads(framework: str, threads: int) -> None:

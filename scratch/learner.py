@@ -94,8 +94,8 @@ class Learner(Protocol):
         """One optimizer update with the given gradients."""
         ...
 
-    def step(self, x: Array, t: Array, masks: Masks | None = None) -> float:
-        """One training step: the loss before the update."""
+    def step(self, x: Array, t: Array, masks: Masks | None = None) -> tuple[float, float]:
+        """One training step: the minibatch's loss and error (see error_of) before the update."""
         ...
 
     def optimizer_state(self) -> dict[str, Array]:
@@ -103,6 +103,12 @@ class Learner(Protocol):
         ...
 
     def load_optimizer_state(self, state: dict[str, Array]) -> None: ...
+
+
+def error_of(logits: Array, t: Array) -> float:
+    """Fraction of the rows of logits (N, M) whose greatest is not the target: t (N,), or 1s in t (N, M)."""
+    found = logits.argmax(axis=1)
+    return float((t[np.arange(len(t)), found] == 0).mean() if t.ndim == 2 else (found != t).mean())
 
 
 class NumpyLearner:
@@ -146,10 +152,11 @@ class NumpyLearner:
             view[...] = gradients[name]
         self.optimizer.update(self.network.flat, flat)
 
-    def step(self, x: Array, t: Array, masks: Masks | None = None) -> float:
-        loss, _ = self.network.loss_and_grads(self._cast(x), t, masks)
+    def step(self, x: Array, t: Array, masks: Masks | None = None) -> tuple[float, float]:
+        watched = self.network.watch(self._cast(x), t, masks)
+        self.network.collect(watched.gradients)
         self.optimizer.update(self.network.flat, self.network.flat_gradient)
-        return loss
+        return watched.loss, error_of(watched.values[self.network.logits_name], t)
 
     def optimizer_state(self) -> dict[str, Array]:
         slots = self.optimizer.state or self.optimizer.initial_state(self.network.flat)

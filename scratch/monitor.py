@@ -101,17 +101,17 @@ class Monitor:
         self,
         step: int,
         loss: float,
-        error: float | None,
+        error: float,
         learning_rate: float,
         step_ms: float,
         look: Callable[[], tuple[Watched, Mapping[str, Array]]] | None = None,
     ) -> None:
-        """One minibatch; without an error none is logged.
+        """One minibatch.
 
         look gives the (watched, weights) of it; it is called to name a tensor where the loss is not finite.
         """
-        scalars = {"train/loss": loss, "learning_rate": learning_rate, "time/step_ms": step_ms}
-        self.writer.scalars(scalars if error is None else scalars | {"train/error": error}, step)
+        scalars = {"train/loss": loss, "train/error": error}
+        self.writer.scalars(scalars | {"learning_rate": learning_rate, "time/step_ms": step_ms}, step)
         if not np.isfinite(loss):
             if look:
                 self.tensors(step, *look())

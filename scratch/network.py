@@ -104,14 +104,18 @@ class Network:
     ) -> tuple[float, dict[str, Array]]:
         """(loss, gradients by parameter name). The gradients are views, overwritten by the next call."""
         watched = self.watch(x, t, masks)
+        return watched.loss, self.collect(watched.gradients)
+
+    def collect(self, gradients: dict[str, Array]) -> dict[str, Array]:
+        """Copy a pass's gradients into the flat vector; returns its views, by parameter name."""
         for name, view in self.gradients.items():
-            gradient = watched.gradients[name]
+            gradient = gradients[name]
             if gradient.shape != view.shape:  # assigning would broadcast
                 raise GradparityError(
                     f"the gradient of {name} must be {view.shape}, but is {gradient.shape}."
                 )
             view[...] = gradient
-        return watched.loss, self.gradients
+        return self.gradients
 
     def watch(self, x: Array, t: Array, masks: Masks | None = None) -> Watched:
         """One forward and backward pass with everything in between kept; see Watched."""

@@ -110,9 +110,10 @@ class RunDirectory:
             raise DataError(f"{path / 'config.json'} is damaged: it holds no settings.")
         return cls(path, config, None)
 
-    def log(self, record: Mapping[str, Any]) -> None:
-        """Add one line to metrics.jsonl, all of it or none; what is not finite becomes null."""
-        line = files.to_json(_finite(json.loads(files.to_json(record))), indent=None)
+    def log(self, *records: Mapping[str, Any]) -> None:
+        """Add a line each to metrics.jsonl, all of them or none; what is not finite becomes null."""
+        plain = _finite(json.loads(files.to_json(records)))
+        line = b"".join(files.to_json(record, indent=None) for record in plain)
         path = self.path / "metrics.jsonl"
         with files.writing(str(path)), open(path, "ab", buffering=0) as file:
             before = file.tell()

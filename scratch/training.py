@@ -36,11 +36,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Step:
-    """One training step: `number` counts from 1; loss in nats per example, before the update."""
+    """One training step: `number` counts from 1; loss in nats per example and error before the update."""
 
     number: int
     epoch: int
     loss: float
+    error: float
     learning_rate: float
     milliseconds: float
     x: Array
@@ -70,9 +71,9 @@ def train(learner: Learner, examples: data.Examples, plan: Plan, start: int = 0)
             number += 1
             x, t, masks = examples.x[batch], examples.t[batch], plan.masks(number)
             before = perf_counter()
-            loss = learner.step(x, t, masks)
+            loss, error = learner.step(x, t, masks)
             took = 1000 * (perf_counter() - before)
-            yield Step(number, epoch, loss, learner.learning_rate, took, x, t, masks)
+            yield Step(number, epoch, loss, error, learner.learning_rate, took, x, t, masks)
             if number == plan.steps:
                 return
 

@@ -13,7 +13,7 @@ from keras import ops
 from frameworks import checks
 from frameworks.keras_tf import models
 from scratch.errors import UsageError
-from scratch.learner import Architecture
+from scratch.learner import Architecture, error_of
 from scratch.network import Masks, Watched, check_names
 
 Array = np.ndarray
@@ -106,7 +106,7 @@ class KerasLearner:
     def loss_and_grads(
         self, x: Array, t: Array, masks: Masks | None = None
     ) -> tuple[float, dict[str, Array]]:
-        loss, gradients = self._gradients(
+        loss, _, gradients = self._gradients(
             self._input(x), self._targets(t, len(x)), self._masks(masks, len(x))
         )
         return float(loss), {n: _numpy(g) for n, g in zip(self.parameters, gradients, strict=True)}
@@ -137,8 +137,10 @@ class KerasLearner:
         check_names(gradients, self.shapes)
         self.optimizer.apply([self._tensor(gradients[name]) for name in self.parameters])
 
-    def step(self, x: Array, t: Array, masks: Masks | None = None) -> float:
-        return float(self._train(self._input(x), self._targets(t, len(x)), self._masks(masks, len(x))))
+    def step(self, x: Array, t: Array, masks: Masks | None = None) -> tuple[float, float]:
+        batch = self._input(x), self._targets(t, len(x)), self._masks(masks, len(x))
+        loss, logits = self._train(*batch)
+        return float(loss), error_of(_numpy(logits), t)
 
     def optimizer_state(self) -> dict[str, Array]:
         state: dict[str, Array] = {"step": np.int64(_numpy(self.optimizer.iterations))}  # type: ignore[dict-item]
@@ -188,15 +190,20 @@ class KerasLearner:
 
     def _gradients(
         self, x: tf.Tensor, targets: tf.Tensor, masks: dict[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """(loss, logits, gradients)."""
         with self._dropping(masks), tf.GradientTape() as tape:
-            loss = self._loss(self.model(x), targets)
-        return loss, tape.gradient(loss, self.model.trainable_variables, unconnected_gradients="zero")
+            logits = self.model(x)
+            loss = self._loss(logits, targets)
+        gradients = tape.gradient(loss, self.model.trainable_variables, unconnected_gradients="zero")
+        return loss, logits, gradients
 
-    def _update(self, x: tf.Tensor, targets: tf.Tensor, masks: dict[str, tf.Tensor]) -> tf.Tensor:
-        loss, gradients = self._gradients(x, targets, masks)
+    def _update(
+        self, x: tf.Tensor, targets: tf.Tensor, masks: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        loss, logits, gradients = self._gradients(x, targets, masks)
         self.optimizer.apply(gradients)
-        return loss
+        return loss, logits
 
     @cached_property
     def _watched(self) -> dict[str, Any]:

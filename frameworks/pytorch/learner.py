@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from frameworks import checks
 from frameworks.pytorch import models
 from scratch.errors import UsageError
-from scratch.learner import Architecture
+from scratch.learner import Architecture, error_of
 from scratch.network import Masks, Watched, check_names
 
 Array = np.ndarray
@@ -128,7 +128,7 @@ class TorchLearner:
     def loss_and_grads(
         self, x: Array, t: Array, masks: Masks | None = None
     ) -> tuple[float, dict[str, Array]]:
-        loss = self._backward(x, t, masks)
+        loss, _ = self._backward(x, t, masks)
         return loss, {name: self._back(name, _gradient(p)) for name, p in self.parameters.items()}
 
     def watch(self, x: Array, t: Array, masks: Masks | None = None) -> Watched:
@@ -152,11 +152,11 @@ class TorchLearner:
         self.optimizer.step()
         self.steps += 1
 
-    def step(self, x: Array, t: Array, masks: Masks | None = None) -> float:
-        loss = self._backward(x, t, masks)
+    def step(self, x: Array, t: Array, masks: Masks | None = None) -> tuple[float, float]:
+        loss, logits = self._backward(x, t, masks)
         self.optimizer.step()
         self.steps += 1
-        return loss
+        return loss, error_of(_numpy(logits), t)
 
     def optimizer_state(self) -> dict[str, Array]:
         state: dict[str, Array] = {"step": np.int64(self.steps)}  # type: ignore[dict-item]
@@ -213,11 +213,13 @@ class TorchLearner:
                     loss = loss + l1 * parameter.abs().sum() + l2 / 2 * parameter.square().sum()
         return loss
 
-    def _backward(self, x: Array, t: Array, masks: Masks | None) -> float:
-        loss = self._loss(self._forward(self._input(x), masks), t)
+    def _backward(self, x: Array, t: Array, masks: Masks | None) -> tuple[float, Tensor]:
+        """(loss, logits), with the gradients left in the parameters."""
+        logits = self._forward(self._input(x), masks)
+        loss = self._loss(logits, t)
         self.model.zero_grad()
         loss.backward()
-        return loss.item()
+        return loss.item(), logits
 
     def _tensor(self, a: Array) -> Tensor:
         return torch.tensor(np.ascontiguousarray(a), dtype=self.dtype, device=self.device)

@@ -13,7 +13,7 @@ import pytest
 
 from compare import train
 from scratch import checkpoint
-from scratch.errors import GradparityError, UsageError
+from scratch.errors import GradparityError, MissingError, UsageError
 from scratch.rundir import RunDirectory
 
 SHORT = {
@@ -41,7 +41,10 @@ def test_a_run_leaves_all_that_is_promised(framework, tmp_path, referees):
     run = RunDirectory.view(summary["run_dir"])
     assert summary["steps"] == 30 and 0 <= summary["test_error"] <= 1
     assert run.status()["state"] == "finished"
-    assert [record["step"] for record in run.metrics()] == [15, 30]
+    rows = run.metrics()
+    assert [row["step"] for row in rows] == list(range(1, 31))
+    assert {"epoch", "train_loss", "train_error", "learning_rate"} <= rows[0].keys()
+    assert [row["step"] for row in rows if "validation_error" in row] == [15, 30]
     assert run.config["framework"] == framework and run.config["split"] == [600, 100, 100]
     names = {path.name for path in run.path.iterdir()}
     assert {"config.json", "environment.json", "metrics.jsonl", "status.json", "checkpoints"} <= names
@@ -49,11 +52,14 @@ def test_a_run_leaves_all_that_is_promised(framework, tmp_path, referees):
 
 
 def test_the_three_backends_run_the_same_course(tmp_path, referees):
-    losses = {}
+    losses, errors = {}, {}
     for framework in train.FRAMEWORKS:
         start(tmp_path, framework, framework=framework, dtype="float64", optimizer="sgd", lr=0.01)
         run = RunDirectory.view(tmp_path / framework)
-        losses[framework] = [record["validation_loss"] for record in run.metrics()]
+        rows = run.metrics()
+        losses[framework] = [row[k] for row in rows for k in ("train_loss", "validation_loss") if k in row]
+        errors[framework] = [row["train_error"] for row in rows]
+    assert errors["torch"] == errors["numpy"] == errors["keras"] and len(set(errors["numpy"])) > 1
     np.testing.assert_allclose(losses["torch"], losses["numpy"], rtol=1e-9)
     np.testing.assert_allclose(losses["keras"], losses["numpy"], rtol=1e-9)
 
@@ -115,7 +121,10 @@ def test_divergence_stops_the_run_and_names_the_layer_and_step(tmp_path):
         ({"framework": "jax"}, "--framework"),
         ({"optimizer": "lion"}, "--optimizer"),
         ({"activation": "gelu"}, "--activation"),
-        ({"schedule": "cosine"}, "--schedule"),
+        ({"schedule": "cosine"}, "schedule must be one of"),
+        ({"schedule": "constant", "schedule_factor": 0.5}, "takes no parameter"),
+        ({"device": "tpu"}, "--device"),
+        ({"device": "cuda"}, "NumPy computes on the CPU"),
         ({"init": "ones"}, "init"),
         ({"steps": 0}, "--steps"),
         ({"lr": -1.0}, "--lr"),
@@ -172,7 +181,8 @@ print(json.dumps(out))
     numpy, *others = json.loads(done.stdout.splitlines()[-1]).values()
     assert others == [numpy, numpy]
     scalars, histograms = numpy["scalars"], numpy["histograms"]
-    assert scalars["train/loss"] == list(range(1, 31)) and scalars["learning_rate"] == list(range(1, 31))
+    for tag in ("train/loss", "train/error", "learning_rate", "time/step_ms"):
+        assert scalars[tag] == list(range(1, 31))
     for part in ("train_eval", "validation", "test"):
         assert scalars[f"{part}/loss"] == scalars[f"{part}/error"] == [15, 30]
     for layer in ("fc1", "fc2"):
@@ -182,3 +192,53 @@ print(json.dumps(out))
         for tensor in ("W_gradient", "b_gradient", "net_input_gradient"):
             assert histograms[f"{layer}/{tensor}"] == [10, 20, 30]
         assert scalars[f"{layer}/W_update_ratio"] == [10, 20, 30]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_told_to_stop_saves_between_two_steps_and_says_how_to_go_on(sent, tmp_path):
+    """Ctrl-C costs nothing: the step under way is finished and kept, though no checkpoint was due."""
+    start(tmp_path, "whole", checkpoint_every=30)
+
+    def stop(look):
+        if look.step == 17:
+            os.kill(os.getpid(), sent)
+
+    options = train.Options(**(SHORT | {"checkpoint_every": 30}))
+    before = signal.getsignal(sent)
+    with pytest.raises(KeyboardInterrupt, match=r"step 17; .*--resume .*part goes on"):
+        train.start(options, str(tmp_path), "part", stop)
+    assert signal.getsignal(sent) == before
+    run = RunDirectory.view(tmp_path / "part")
+    assert (run.status()["state"], run.status()["step"]) == ("interrupted", 17)
+    assert checkpoint.load(run.checkpoints).step == 17 and len(run.metrics()) == 17
+    train.resume(str(tmp_path / "part"))
+    assert run.metrics() == RunDirectory.view(tmp_path / "whole").metrics()
+    for name, value in weights(tmp_path, "whole").items():
+        np.testing.assert_array_equal(weights(tmp_path, "part")[name], value)
+
+
+def test_a_second_signal_stops_at_once(tmp_path):
+    def stop(look):
+        os.kill(os.getpid(), signal.SIGINT)
+        if look.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train.start(train.Options(**SHORT), str(tmp_path), "run", stop)
+    assert not checkpoint.latest(tmp_path / "run" / "checkpoints")
+
+
+def test_the_schedule_is_followed_by_epoch(tmp_path):
+    start(tmp_path, schedule="step", schedule_factor=0.5, schedule_every=1, lr=0.25)
+    rows = RunDirectory.view(tmp_path / "run").metrics()  # 12 steps an epoch
+    assert [row["learning_rate"] for row in rows] == [0.25] * 12 + [0.125] * 12 + [0.0625] * 6
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_a_gpu_that_is_asked_for_and_missing_is_said(framework, tmp_path, referees):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(MissingError, match="no GPU here"):
+        start(tmp_path, framework=framework, device="cuda")
+    assert start(tmp_path, framework=framework, device="auto")["steps"] == 30

@@ -80,7 +80,7 @@ def test_steps_evaluations_and_updates(read, tmp_path):
     with EventWriter(tmp_path) as writer:
         monitor = Monitor(writer, architecture)
         monitor.batch(1, loss=2.5, error=0.5, learning_rate=0.25, step_ms=8.0)
-        monitor.batch(2, loss=1.5, error=None, learning_rate=0.125, step_ms=16.0)
+        monitor.batch(2, loss=1.5, error=0.25, learning_rate=0.125, step_ms=16.0)
         for number, split in enumerate(("train_eval", "validation", "test"), start=1):
             monitor.evaluation(2, split, loss=number, error=number / 8)
         monitor.updates(2, before, after)
@@ -90,7 +90,7 @@ def test_steps_evaluations_and_updates(read, tmp_path):
     ratios = {tag: found.pop(tag) for tag in list(found) if "ratio" in tag}
     assert found == {
         "train/loss": [[1, 2.5], [2, 1.5]],
-        "train/error": [[1, 0.5]],
+        "train/error": [[1, 0.5], [2, 0.25]],
         "learning_rate": [[1, 0.25], [2, 0.125]],
         "time/step_ms": [[1, 8], [2, 16]],
         "train_eval/loss": [[2, 1]],
