@@ -217,6 +217,7 @@ def merge(results: Iterable[list[Target]]) -> list[Target]:
         if into is not result:
             into.quantities += result.quantities
             into.drift += result.drift
+            into.passed = into.passed or result.passed
     return list(merged.values())
 
 

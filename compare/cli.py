@@ -118,6 +118,8 @@ def _check_command(commands: Any) -> None:
     add("-v", "--verbose", action="store_true", help="every tensor, not the worst of each layer")
     add("--json", action="store_true", help="one JSON document on stdout")
     add("--report", metavar="FILE.html", help="write a report: one file that needs no network")
+    add("--runs-dir", default="runs", metavar="DIR", help="where the log of the check goes (default: runs)")
+    add("--no-log", action="store_true", help="leave no event file; gradparity board shows them")
     add("--selftest", action="store_true", help="plant bugs, one at a time, and count those that are caught")
 
 
@@ -164,14 +166,28 @@ def _check(arguments: argparse.Namespace) -> int:
         targets = checking.check(options, referees, dataset, progress)
     source = "none" if dataset is None else f"{dataset.name}, {dataset.source}"
     details = console.details(arguments.argv, options.seed, source)
+    document = verdict.document(targets, absent, **details)
     if arguments.json:
-        print(json.dumps(verdict.document(targets, absent, **details), allow_nan=False))
+        print(json.dumps(document, allow_nan=False))
     else:
         report.show(targets, absent, details, arguments.verbose, console.stdout())
+    if not arguments.no_log:
+        _log(arguments.runs_dir, targets, document)
     if arguments.report:
         html.write(arguments.report, targets, absent, details)
         print(f"report: {arguments.report}", file=sys.stderr)
     return 0 if verdict.overall(targets) == "agree" else 1
+
+
+def _log(runs_dir: str, targets: list[Any], document: dict[str, Any]) -> None:
+    """The verdict stands, whether or not its log can be written."""
+    from compare import check_log
+
+    try:
+        if folder := check_log.write(runs_dir, targets, document):
+            print(f"log: {folder} (gradparity board shows it, --no-log leaves none)", file=sys.stderr)
+    except GradparityError as error:
+        print(f"warning: {error}", file=sys.stderr)
 
 
 def _selftest(arguments: argparse.Namespace, referees: Any, options: Any, progress: Callable) -> int:

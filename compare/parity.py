@@ -60,6 +60,7 @@ def compare_case(
                 result.quantities = values  # which do not jump at a flip, as gradients do
             result.quantities.sort(key=_order(case))
             result.tensors = partial(runs.tensors, result.dtype)
+            result.passed = runs.scratch[result.dtype]
             if not result.reason and (unexercised := result.unexercised()):
                 result.reason = f"nothing to judge in {', '.join(unexercised)}"
     return results

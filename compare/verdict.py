@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from compare.tolerance import Judgement
+from scratch.network import Network, Watched
 
 SCHEMA = "gradparity/check/1"
 KINDS = ("value", "gradient", "update")
@@ -75,6 +76,7 @@ class Target:
     reason: str = ""  # of an untested verdict
     drift: list[Any] = field(default_factory=list)  # compare.drift.Drift, for the reader: never judged
     tensors: Callable[[Quantity], tuple[np.ndarray, np.ndarray] | None] = lambda _: None  # (mine, theirs)
+    passed: tuple[Network, Watched] | None = None  # the checked network and its pass; None for operations
 
     @property
     def verdict(self) -> str:

@@ -84,7 +84,7 @@ class Monitor:
         hparams = {name: _plain(config[name]) for name in HPARAMS if config.get(name) is not None}
         write_hparams_config(runs_dir or self.writer.folder.parent, HPARAMS, METRICS, SHOWN)
         self.writer.hparams(hparams, trial_id or self.writer.folder.name)
-        self.writer.text("configuration", _table(config))
+        self.writer.text("configuration", configuration(config))
         self.writer.graph(network.layers, inputs, network.output)
         self.writer.custom_scalars(CHARTS)
         self.writer.flush()
@@ -195,7 +195,8 @@ def tags_of(watched: Watched, weights: Mapping[str, Array]) -> Iterator[tuple[st
             yield from ((f"{layer}/{p}", source[f"{layer}/{p}"]) for p in parts if f"{layer}/{p}" in source)
     for layer in reversed(layers):
         for part in ("net_input", "W", "b"):
-            yield f"{layer}/{part}_gradient", watched.gradients[f"{layer}/{part}"]
+            if f"{layer}/{part}" in watched.gradients:  # code that is being checked may have lost one
+                yield f"{layer}/{part}_gradient", watched.gradients[f"{layer}/{part}"]
 
 
 def write_tensors(
@@ -253,8 +254,8 @@ def _plain(value: Any) -> bool | int | float | str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _table(config: Mapping[str, Any]) -> str:
-    """Markdown."""
+def configuration(config: Mapping[str, Any]) -> str:
+    """Settings as a table in Markdown."""
     rows = (f"| {_cell(name)} | {_cell(value)} |" for name, value in config.items())
     return "\n".join(("| setting | value |", "|---|---|", *rows))
 

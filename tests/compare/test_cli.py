@@ -18,13 +18,19 @@ from scratch.layers import ACTIVATIONS
 from scratch.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parents[2]
-QUICK = "check mlp --framework numeric --dtype float64 --hidden 5 --batch-size 4"
+QUICK = "check mlp --framework numeric --dtype float64 --hidden 5 --batch-size 4 --no-log"
 MASK_MISSING = Mutant("relu", "z", "mask missing", lambda call: call.dy)
 
 DOCUMENT = {"schema", "verdict", "referees", "not_checked", "command", "seed", "data", "date", "versions"}
 TARGET = {"target", "dtype", "referees", "verdict", "reason", "examples", "examples_left_out", "draws"}
 QUANTITY = {"name", "kind", "referee", "verdict", "error", "allowed", "max_abs", "worst_index"}
 SELFTEST = {"schema", "referees", "planted", "caught", "named", "mutants"}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path_factory, monkeypatch):
+    """A check leaves its log in the current folder."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
 
 
 @pytest.fixture
@@ -54,8 +60,8 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ["bash", "-c", f"set -o pipefail; {command.replace('gradparity', python)}"],
         capture_output=True,
         text=True,
-        cwd=ROOT,
-        env=clean | {"OMP_NUM_THREADS": "2"} | environment,
+        cwd=os.getcwd(),
+        env=clean | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"} | environment,
     )
 
 
@@ -80,7 +86,7 @@ def test_agreement_is_exit_0_and_the_last_line_says_so(run):
 @pytest.mark.parametrize("target", ["mlp", "ops"])
 def test_a_planted_bug_is_exit_1_and_the_tensor_is_named(run, target):
     with planted(MASK_MISSING):
-        code, out, err = run(f"check {target} --framework numeric --dtype float64")
+        code, out, err = run(f"check {target} --framework numeric --dtype float64 --no-log")
     assert code == 1 and err == ""
     assert out.splitlines()[-1].startswith(f"disagree: {target} in float64, judged by numeric")
     named = {"mlp": "fc2/net_input", "ops": "relu/z"}[target]
@@ -166,7 +172,9 @@ def test_json_of_a_bug_names_the_first_divergence(run):
 
 def test_json_of_all_referees_in_spite_of_their_chatter():
     """PyTorch and TensorFlow write to the file descriptors themselves: only a new process shows it."""
-    end = shell("gradparity check mlp --hidden 5 --optimizer sgd --framework torch,keras,numeric --json")
+    end = shell(
+        "gradparity check mlp --hidden 5 --optimizer sgd --framework torch,keras,numeric --json --no-log"
+    )
     document = strict(end.stdout)
     assert end.returncode == 0 and document["referees"] == ["keras", "numeric", "torch"]
     assert {"torch", "keras", "tensorflow"} <= set(document["versions"])

@@ -18,7 +18,7 @@ from frameworks import guard
 from scratch import idx, ops
 
 ROOT = Path(__file__).parents[2]
-QUICK = "--framework numeric --dtype float64 --hidden 5 --batch-size 4"
+QUICK = "--framework numeric --dtype float64 --hidden 5 --batch-size 4 --no-log"
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ HEAVY = FRAMEWORKS | {
     "pandas",
     "scipy",
 }
-QUICK = "--dtype float64 --hidden 5 --batch-size 4 --optimizer sgd"
+QUICK = "--dtype float64 --hidden 5 --batch-size 4 --optimizer sgd --no-log"
 
 PROGRAM = """
 import json, sys
