@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from compare.cli_options import add_network
+from compare.cli_runs import add_compare_runs, add_export
+from compare.cli_sweep import add_sweep
 from compare.cli_train import add_board, add_train
 from scratch.errors import GradparityError, UsageError
 from scratch.optimizers import OPTIMIZERS
@@ -18,7 +20,10 @@ gradparity: is my hand-written gradient right, and if not, where and why?
 
   check gradients   gradparity check             against PyTorch, Keras, numeric
   train a network   gradparity train mlp         or dcn; numpy, torch or keras
+  train many        gradparity sweep mlp         all combinations of lists of settings
   see dashboards    gradparity board             TensorBoard on the runs
+  set runs beside   gradparity compare-runs      what differs, and when they part
+  take weights out  gradparity export            for PyTorch, Keras or NumPy
   trust the check   gradparity check --selftest  does it catch planted bugs?
   see the data      gradparity data              which sets are here and intact
 
@@ -78,7 +83,10 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     _check_command(commands)
     add_train(commands, EXIT)
+    add_sweep(commands, EXIT)
     add_board(commands, EXIT)
+    add_compare_runs(commands, EXIT)
+    add_export(commands, EXIT)
     _data_command(commands)
     return parser
 

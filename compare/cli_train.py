@@ -7,10 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from compare.cli_options import add_network
-from scratch.data import NAMES, parse_split
-from scratch.optimizers import DIALECTS, OPTIMIZERS
-from scratch.schedules import SCHEDULES
+from compare.cli_options import add_data, add_framework, add_intervals, add_network, add_steps
 
 TRAIN = """\
 Trains a network in NumPy, PyTorch or Keras with the same initial weights, batches and dropout masks for the
@@ -24,47 +21,18 @@ def add_train(commands: Any, epilog: str) -> None:
         "train", help="train in NumPy, PyTorch or Keras", description=TRAIN, epilog=epilog
     )
     train.set_defaults(run=_train)
-    add = train.add_argument
-    add("model", nargs="?", choices=("mlp", "dcn"), help="mlp, dcn; with --resume it is the run's own")
-    add("--framework", default="numpy", metavar="F", help="numpy, torch or keras (default: numpy)")
-
-    add_network(train, "0 for mlp, 0.5 for dcn", l1="0", l2="0")
-
-    steps = train.add_argument_group("the steps")
-    add = steps.add_argument
-    add("--optimizer", default="adam", metavar="O", help=f"{', '.join(OPTIMIZERS)} (default: adam)")
-    add("--dialect", choices=DIALECTS, help="whose update rule NumPy follows (default: torch)")
-    add("--lr", type=float, metavar="X", help="learning rate (default: 1e-3 for mlp, 1e-4 for dcn)")
-    add("--momentum", type=float, metavar="X", help="of momentum and nesterov (default: 0.9)")
-    add("--weight-decay", type=float, metavar="X", help="the optimizer's own (default: the optimizer's)")
-    add("--schedule", default="constant", metavar="S", help=f"{', '.join(SCHEDULES)} (default: constant)")
-    add(
-        "--schedule-factor", type=float, metavar="X", help="of the rate (default: step 0.1, exponential 0.95)"
+    train.add_argument(
+        "model", nargs="?", choices=("mlp", "dcn"), help="mlp, dcn; with --resume it is the run's own"
     )
-    add("--schedule-every", type=int, metavar="E", help="epochs between two steps of step (default: 10)")
-    add("--batch-size", type=int, default=50, metavar="N", help="examples a step (default: 50)")
-    length = steps.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, metavar="K", help="(default: 1200 for mlp, 5500 for dcn)")
-    length.add_argument("--epochs", type=int, metavar="E", help="instead of --steps")
-    add("--seed", type=int, default=0, metavar="S", help="of weights, batches and masks (default: 0)")
-    add("--threads", type=int, metavar="N", help="for the arithmetic (default: the backend's own choice)")
-    add("--device", default="cpu", metavar="D", help="cpu, cuda or auto (default: cpu, bit for bit the same)")
-    add("--dtype", choices=("float32", "float64"), default="float32", help="(default: float32)")
-
-    data = train.add_argument_group("the data")
-    add = data.add_argument
-    add("--data", metavar="D", help=f"{', '.join(NAMES)} (default: mnist-5k for mlp, mnist for dcn)")
-    add("--data-dir", metavar="DIR", help="where to look for mnist and fashion-mnist")
-    add("--split", type=parse_split, metavar="T,V,S", help="training, validation and test examples")
-
-    output = train.add_argument_group("the run")
-    add = output.add_argument
+    add_framework(train)
+    add_network(train, "0 for mlp, 0.5 for dcn", l1="0", l2="0")
+    add_steps(train, threads="for the arithmetic (default: the backend's own choice)")
+    add_data(train)
+    add = train.add_argument_group("the run").add_argument
     add("--runs-dir", default="runs", metavar="DIR", help="where runs are kept (default: runs)")
     add("--name", metavar="NAME", help="of the run's folder (default: date, model, framework, seed)")
     add("--resume", metavar="RUN", help="go on with the run in this folder, with its own settings")
-    add("--log-every", type=int, default=100, metavar="K", help="steps between histograms (default: 100)")
-    add("--eval-every", type=int, default=1100, metavar="K", help="steps between evaluations (default: 1100)")
-    add("--checkpoint-every", type=int, default=1100, metavar="K", help="(default: 1100)")
+    add_intervals(add)
     add("--json", action="store_true", help="the summary as one JSON document on stdout")
 
 

@@ -37,6 +37,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "lr": 1e-3,
         "data": "mnist-5k",
         "steps": 1200,
+        "eval_every": 100,
     },
     "dcn": {
         "init": "truncated_normal",
@@ -47,6 +48,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "lr": 1e-4,
         "data": "mnist",
         "steps": 5500,
+        "eval_every": 1100,
     },
 }
 
@@ -78,7 +80,7 @@ class Options:
     schedule_every: int | None = None
     split: tuple[int, int, int] | None = None
     log_every: int = 100
-    eval_every: int = 1100
+    eval_every: int | None = None
     checkpoint_every: int = 1100
     seed: int = 0
     dtype: str = "float32"
@@ -127,7 +129,9 @@ class Options:
                 raise UsageError(f"--{name} must be {allowed}, but {value} came.")
         among("--device", self.device, runtime.DEVICES)
         self.rates(1.0)
-        chosen = {name: getattr(self, name) for name in ("init", "dropout", "lr", "l1", "l2", "data")}
+        chosen = {
+            name: getattr(self, name) for name in ("init", "dropout", "lr", "l1", "l2", "data", "eval_every")
+        }
         filled = {name: DEFAULTS[self.model][name] for name, value in chosen.items() if value is None}
         own = "torch" if self.framework == "numpy" else self.framework
         return replace(self, dialect=self.dialect or own, **filled)
@@ -166,7 +170,7 @@ def start(
     options: Options, runs_dir: str, name: str | None, look: Callable[[Look], None] = lambda _: None
 ) -> dict[str, Any]:
     """Train in a new run directory below runs_dir; returns the summary."""
-    setting = _Setting(options.resolved())
+    setting = Setting(options.resolved())
     dataset = setting.dataset
     source = {"name": dataset.name, "source": dataset.source, "order": dataset.order}
     config = asdict(setting.options) | {"steps": setting.steps, "split": setting.split}
@@ -178,7 +182,7 @@ def start(
 def resume(path: str, look: Callable[[Look], None] = lambda _: None) -> dict[str, Any]:
     """Take a run up from its newest intact checkpoint, or from its start where there is none."""
     with RunDirectory.open(path) as run:
-        setting = _Setting(Options.from_config(run.config).resolved())
+        setting = Setting(Options.from_config(run.config).resolved())
         notes, done = run.notes, 0
         if checkpoint.latest(run.checkpoints) is None:
             setting.draw_weights()
@@ -197,17 +201,17 @@ def resume(path: str, look: Callable[[Look], None] = lambda _: None) -> dict[str
         return _Run(setting, run, look).go(done, resumed=True)
 
 
-class _Setting:
-    """Data, network and learner of a run: what the options alone decide."""
+class Setting:
+    """Data, network and learner of a run: what the options alone decide. dataset: theirs, if it is there."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, dataset: data.Dataset | None = None) -> None:
         if options.framework != "numpy":
             guard.load_torch() if options.framework == "torch" else guard.load_keras()
         if options.threads is not None:
             runtime.limit_threads(options.framework, options.threads)
         runtime.make_deterministic(options.framework)
         self.device = runtime.choose_device(options.framework, options.device)
-        self.dataset = data.load(
+        self.dataset = dataset or data.load(
             str(options.data), options.split, options.data_dir, dtype=np.dtype(options.dtype).type
         )
         shape, classes = self.dataset.train.x.shape[1:], self.dataset.classes
@@ -284,7 +288,7 @@ class _Setting:
 class _Run:
     """The steps of a run with all that is written on the way."""
 
-    def __init__(self, setting: _Setting, run: RunDirectory, look: Callable[[Look], None]) -> None:
+    def __init__(self, setting: Setting, run: RunDirectory, look: Callable[[Look], None]) -> None:
         self.setting, self.run, self.look = setting, run, look
         self.options, self.learner = setting.options, setting.learner
         evaluations = [record for record in run.metrics() if "train_eval_loss" in record]
@@ -306,7 +310,7 @@ class _Run:
                     for step in training.train(self.learner, setting.dataset.train, setting.plan, done):
                         at_end = step.number == setting.steps
                         self._batch(step, before, at_end)
-                        if step.number % options.eval_every == 0 or at_end:
+                        if step.number % (options.eval_every or setting.steps) == 0 or at_end:
                             self._evaluate(step)
                         if step.number % options.log_every == 0 or at_end:
                             self._write_rows()

@@ -8,13 +8,16 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compare.check import TARGETS
 from compare.referees import NAMES
+from scratch import checkpoint
 from scratch.data import NAMES as DATA
 from scratch.initializers import INITIALIZERS
 from scratch.layers import ACTIVATIONS
+from scratch.learner import Architecture
 from scratch.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +43,10 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def agrees(line: str, folder: Path) -> None:
+def agrees(line: str, folder: Path, few: str = "") -> None:
+    for name in re.findall(r"\bruns/([\w-]+)", line):  # the line in README that makes this run
+        (made,) = (other for other in COMMANDS if f"--name {name}" in other)
+        agrees(made + few, folder, few)
     end = run(line, folder)
     assert end.returncode == 0, f"{line}\n{end.stdout[-2000:]}\n{end.stderr}"
     assert end.stdout.strip() and "Traceback" not in end.stderr
@@ -57,11 +63,11 @@ def test_the_commands_are_found():
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line not in LONG])
 def test_every_command_agrees_with_the_referee_that_needs_no_framework(line, tmp_path):
     command = line.split()[1]
-    if command == "train":
+    if command in ("train", "sweep"):
         line += FEW_STEPS
     elif command == "check" and "--framework" not in line:
         line += " --framework numeric"
-    agrees(line, tmp_path)
+    agrees(line, tmp_path, FEW_STEPS)
 
 
 @pytest.mark.slow  # the whole self-test runs in tests/compare/test_selftest.py, its command in test_cli.py
@@ -141,3 +147,29 @@ def test_exit_codes_are_those_of_the_help():
 
 def test_no_placeholder_is_left():
     assert re.findall(r"@[A-Z_]+@", README) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("framework", "file"), [("torch", "dcn.safetensors"), ("keras", "dcn.weights.h5")])
+def test_the_exported_weights_load_as_the_readme_shows(framework, file, tmp_path):
+    """In a process that knows nothing of this project; the model then answers as the run does."""
+    made = run(
+        "gradparity train dcn --data mnist-5k --steps 2 --log-every 2 --split 4000,100,100 --name dcn",
+        tmp_path,
+    )
+    assert made.returncode == 0, made.stderr
+    assert run(f"gradparity export runs/dcn --to {framework} --output {file}", tmp_path).returncode == 0
+    (shown,) = (code for code in re.findall(r"```python\n(.*?)```", README, re.S) if file in code)
+    x = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    answer = {
+        "torch": "import torch\ny = model(torch.tensor(x.transpose(0, 3, 1, 2).copy())).detach().numpy()",
+        "keras": "y = model(x).numpy()",
+    }[framework]
+    code = f"import numpy as np\nx = np.load('x.npy')\n{shown}\n{answer}\nnp.save('y.npy', y)\n"
+    (tmp_path / "user.py").write_text(code)
+    done = subprocess.run([sys.executable, "user.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    network = Architecture("dcn", (1024, 10), dropout=0.5).network()
+    network.load(checkpoint.load(tmp_path / "runs" / "dcn" / "checkpoints").weights)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), network.forward(x), rtol=1e-4, atol=1e-4)

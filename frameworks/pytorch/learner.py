@@ -228,14 +228,16 @@ class TorchLearner:
         return self._tensor(self.table[name].to(np.asarray(canonical)))
 
     def _back(self, name: str, tensor: Tensor) -> Array:
-        return np.array(self.table[name].back(_numpy(tensor)), order="C")
+        view = _view(tensor)
+        turned = self.table[name].back(view)
+        return np.array(turned, order="C", copy=np.may_share_memory(turned, view) or None)
 
     def _canonical(self, name: str, tensor: Tensor) -> Array:
         """A watched tensor as the contract has it: images in NHWC, and flattened in that order."""
-        a = _numpy(tensor)
+        a = _view(tensor)
         if isinstance(self.model, models.DCN) and name == "fc1/input":
-            return _chw_to_hwc(self.model.features, a.T).T.copy()
-        return np.ascontiguousarray(a.transpose(0, 2, 3, 1)) if a.ndim == 4 else a
+            a = _chw_to_hwc(self.model.features, a.T).T
+        return np.array(a.transpose(0, 2, 3, 1) if a.ndim == 4 else a, order="C")
 
 
 def _model(a: Architecture) -> nn.Module:
@@ -340,4 +342,9 @@ def _gradient(tensor: Tensor) -> Tensor:
 
 
 def _numpy(tensor: Tensor) -> Array:
-    return tensor.detach().cpu().numpy().copy()
+    return _view(tensor).copy()
+
+
+def _view(tensor: Tensor) -> Array:
+    """The tensor's own memory, if it lies on the CPU: to be copied before it is handed out."""
+    return tensor.detach().cpu().numpy()
