@@ -57,6 +57,9 @@ def _train(arguments: argparse.Namespace) -> int:
         raise UsageError("gradparity train expects mlp or dcn, or --resume RUN; see gradparity train --help.")
     with _watching(not arguments.json) as look:
         if arguments.resume:
+            flags = [word.partition("=")[0] for word in arguments.argv if word.startswith("--")]
+            if others := [flag for flag in flags if not "--resume --json".count(flag)]:
+                raise UsageError(f"a run goes on with its own settings, but {others[0]} came; leave it out.")
             summary = train.resume(arguments.resume, look)
         else:
             chosen = {name: getattr(arguments, name) for name in train.Options.__dataclass_fields__}
@@ -125,4 +128,5 @@ def _board(arguments: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", arguments.runs_dir]
     command += ["--host", "127.0.0.1", "--port", str(arguments.port)]
     command += ["--window_title", "gradparity", "--reload_interval", "5"]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow says while it loads helps nobody
     os.execv(sys.executable, command)  # TensorBoard takes this process over, signals and all

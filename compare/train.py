@@ -1,6 +1,7 @@
 """`gradparity train`: one run of one backend, logged, evaluated, checkpointed, resumed where it ended."""
 
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from time import perf_counter
@@ -176,7 +177,7 @@ def start(
     config = asdict(setting.options) | {"steps": setting.steps, "split": setting.split}
     setting.draw_weights()  # before anything is written: an unknown initialiser leaves no folder
     with RunDirectory.create(runs_dir, config, name, source) as run:
-        return _Run(setting, run, look).go(0, resumed=False)
+        return _Run(setting, run, look).go(0)
 
 
 def resume(path: str, look: Callable[[Look], None] = lambda _: None) -> dict[str, Any]:
@@ -184,21 +185,19 @@ def resume(path: str, look: Callable[[Look], None] = lambda _: None) -> dict[str
     with RunDirectory.open(path) as run:
         setting = Setting(Options.from_config(run.config).resolved())
         notes, done = run.notes, 0
-        if checkpoint.latest(run.checkpoints) is None:
+        if not any(run.checkpoints.glob("step-*.safetensors")):
             setting.draw_weights()
         else:
-            found = checkpoint.load(run.checkpoints)
-            learner = setting.learner
-            architecture = asdict(setting.architecture)
-            state = learner.optimizer_state()
-            checkpoint.check_fits(found, learner.weights(), state, architecture=architecture)
+            found = checkpoint.load(run.checkpoints)  # one that is damaged is not begun anew in silence
+            learner, settings = setting.learner, setting.recorded()
+            checkpoint.check_fits(found, learner.weights(), learner.optimizer_state(), **settings)
             learner.load(found.weights)
             learner.load_optimizer_state(found.optimizer_state)
             notes, done = (*notes, *found.notes), found.step
         run.rewind(done)
         for note in notes:
             look(Look(done, setting.steps, math.nan, math.nan, warning=note))
-        return _Run(setting, run, look).go(done, resumed=True)
+        return _Run(setting, run, look).go(done)
 
 
 class Setting:
@@ -261,6 +260,10 @@ class Setting:
     def split(self) -> tuple[int, ...]:
         return tuple(len(examples) for examples in self.parts().values())
 
+    def recorded(self) -> dict[str, Any]:
+        """What a checkpoint says of itself, and what must be the same to go on from it."""
+        return {"options": asdict(self.options), "architecture": asdict(self.architecture)}
+
     def draw_weights(self) -> None:
         """The initial weights: the same for every backend, from the seed alone."""
         shapes, bias = self.architecture.network(np.float64).shapes, DEFAULTS[self.options.model]["bias"]
@@ -297,12 +300,32 @@ class _Run:
         self.last = evaluations[-1] if evaluations else {}
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl, one a step, not yet written
 
-    def go(self, done: int, resumed: bool) -> dict[str, Any]:
+    def go(self, done: int) -> dict[str, Any]:
         """Steps done + 1 to the last; returns the summary."""
-        options, setting, began = self.options, self.setting, perf_counter()
-        with EventWriter(self.run.path, resumed_at=done + 1 if resumed else None) as writer:
+        began = perf_counter()
+        try:
+            with np.errstate(all="ignore"):  # what overflows is found by its tensor, and said once
+                self._steps(done)
+        except KeyboardInterrupt as interrupt:
+            where = str(interrupt) or "stopped at once; what follows the last checkpoint is done again"
+            command = f"gradparity train --resume {shlex.quote(str(self.run.path))}"
+            raise KeyboardInterrupt(f"{where}; {command} goes on.") from interrupt
+        self.run.mark("finished", self.setting.steps)
+        return {
+            "run_dir": str(self.run.path),
+            "steps": self.setting.steps,
+            **{name: self.last.get(name) for name in ("train_loss", "validation_error", "test_error")},
+            "seconds": perf_counter() - began,
+        }
+
+    def _steps(self, done: int) -> None:
+        options, setting = self.options, self.setting
+        if not done:  # killed before its first checkpoint, a run is begun anew
+            for old in self.run.path.glob("events.out.tfevents.*"):
+                old.unlink()
+        with EventWriter(self.run.path, resumed_at=done + 1 if done else None) as writer:
             self.monitor = Monitor(writer, setting.architecture)
-            if not resumed:
+            if not done:
                 self.monitor.start(self.run.config)
             try:
                 before = self.learner.weights()
@@ -317,10 +340,7 @@ class _Run:
                         if step.number % options.checkpoint_every == 0 or at_end or stop():
                             self._save(step.number)
                         if stop() and not at_end:
-                            raise KeyboardInterrupt(
-                                f"stopped after step {step.number}; "
-                                f"gradparity train --resume {self.run.path} goes on."
-                            )
+                            raise KeyboardInterrupt(f"stopped after step {step.number}")
                         if (step.number + 1) % options.log_every == 0:
                             before = self.learner.weights()
             except TrainingFailed as error:
@@ -329,13 +349,6 @@ class _Run:
                 self.run.mark("failed", error.step, str(error))
                 raise
             self.monitor.end("finished")
-        self.run.mark("finished", setting.steps)
-        return {
-            "run_dir": str(self.run.path),
-            "steps": setting.steps,
-            **{name: self.last.get(name) for name in ("train_loss", "validation_error", "test_error")},
-            "seconds": perf_counter() - began,
-        }
 
     def _batch(self, step: training.Step, before: dict[str, Array], at_end: bool) -> None:
         def see() -> tuple[Watched, dict[str, Array]]:
@@ -376,7 +389,7 @@ class _Run:
 
     def _save(self, number: int) -> None:
         error = self.last.get("validation_error") if self.last.get("step") == number else None
-        info = {"options": asdict(self.options), "architecture": asdict(self.setting.architecture)}
+        info = self.setting.recorded()
         self._write_rows()
         saved = Checkpoint(number, self.learner.weights(), self.learner.optimizer_state(), info)
         self.run.save(saved, best=error is not None and error < self.best)

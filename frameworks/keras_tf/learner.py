@@ -266,4 +266,4 @@ def _optimizer(name: str, given: dict[str, float]) -> tuple[Rule, Any]:
 
 
 def _numpy(tensor: Any) -> Array:
-    return np.array(tf.convert_to_tensor(tensor).numpy(), order="C")
+    return np.asarray(tf.convert_to_tensor(tensor).numpy(), order="C")  # numpy() has copied it

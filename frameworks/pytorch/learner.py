@@ -234,10 +234,11 @@ class TorchLearner:
 
     def _canonical(self, name: str, tensor: Tensor) -> Array:
         """A watched tensor as the contract has it: images in NHWC, and flattened in that order."""
-        a = _view(tensor)
+        turned = tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor
         if isinstance(self.model, models.DCN) and name == "fc1/input":
-            a = _chw_to_hwc(self.model.features, a.T).T
-        return np.array(a.transpose(0, 2, 3, 1) if a.ndim == 4 else a, order="C")
+            turned = tensor.unflatten(1, self.model.features).permute(0, 2, 3, 1).flatten(1)
+        turned = turned.contiguous()  # PyTorch's own copy, on all threads
+        return _numpy(turned) if turned.data_ptr() == tensor.data_ptr() else _view(turned)
 
 
 def _model(a: Architecture) -> nn.Module:
@@ -346,5 +347,5 @@ def _numpy(tensor: Tensor) -> Array:
 
 
 def _view(tensor: Tensor) -> Array:
-    """The tensor's own memory, if it lies on the CPU: to be copied before it is handed out."""
+    """The tensor's own memory, if it lies on the CPU."""
     return tensor.detach().cpu().numpy()

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from compare import train
+from compare import cli, train
 from scratch import checkpoint
 from scratch.errors import GradparityError, MissingError, UsageError
 from scratch.rundir import RunDirectory
@@ -106,7 +106,7 @@ def test_a_killed_run_is_resumed_bit_for_bit(tmp_path):
 
 
 def test_divergence_stops_the_run_and_names_the_layer_and_step(tmp_path):
-    with pytest.raises(GradparityError, match=r"step \d+.*fc\d/") as error, np.errstate(all="ignore"):
+    with pytest.raises(GradparityError, match=r"step \d+.*fc\d/") as error:
         start(tmp_path, lr=1e30, optimizer="sgd", activation="relu", checkpoint_every=1)
     assert error.value.exit_code == 4
     run = RunDirectory.view(tmp_path / "run")
@@ -205,7 +205,7 @@ def test_a_run_told_to_stop_saves_between_two_steps_and_says_how_to_go_on(sent, 
 
     options = train.Options(**(SHORT | {"checkpoint_every": 30}))
     before = signal.getsignal(sent)
-    with pytest.raises(KeyboardInterrupt, match=r"step 17; .*--resume .*part goes on"):
+    with pytest.raises(KeyboardInterrupt, match=r"stopped after step 17; .*--resume .*part goes on"):
         train.start(options, str(tmp_path), "part", stop)
     assert signal.getsignal(sent) == before
     run = RunDirectory.view(tmp_path / "part")
@@ -226,6 +226,13 @@ def test_a_second_signal_stops_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train.start(train.Options(**SHORT), str(tmp_path), "run", stop)
     assert not checkpoint.latest(tmp_path / "run" / "checkpoints")
+
+
+@pytest.mark.parametrize("option", ["--lr 5", "--seed=0", "--steps 9", "--penalize-biases"])
+def test_a_resumed_run_takes_no_other_settings(option, tmp_path, capsys):
+    assert cli.main(["train", "--resume", str(tmp_path), *option.split()]) == 2
+    flag = option.split()[0].partition("=")[0]
+    assert f"goes on with its own settings, but {flag} came" in capsys.readouterr().err
 
 
 def test_the_schedule_is_followed_by_epoch(tmp_path):
