@@ -31,7 +31,7 @@ gradparity --help lists all commands."""
 
 EXIT = """\
 exit codes: 0 agree, 1 disagree or untested, 2 usage, 3 a framework or data set is missing,
-4 the checked code or a data file failed, 130 interrupted"""
+4 the checked code, a run or a data file failed, 130 interrupted"""
 
 CHECK = """\
 Copies identical weights into the NumPy network and into each referee, runs the same batch of real digits

@@ -56,7 +56,7 @@ class KerasLearner:
     """A Keras network with one of keras.optimizers' optimizers; see Learner for the methods.
 
     optimizer: a name in OPTIMIZERS; hyperparameters as in scratch.optimizers, else Keras's own defaults,
-    every one rounded to float32. Dropout is off unless masks are given. All runs eagerly but `step`.
+    every one rounded to float32. Dropout is off unless masks are given. `step` and `logits` are traced.
     Raises UsageError for unknown names and for an architecture that makes no network.
     """
 
@@ -83,6 +83,7 @@ class KerasLearner:
             if isinstance(layer, models.Dropout)
         }
         self._train = tf.function(self._update, reduce_retracing=True)
+        self._predict = tf.function(self.model, reduce_retracing=True)
 
     @property
     def learning_rate(self) -> float:
@@ -101,7 +102,7 @@ class KerasLearner:
             variable.assign(self._tensor(weights[name]))
 
     def logits(self, x: Array) -> Array:
-        return _numpy(self.model(self._input(x)))
+        return _numpy(self._predict(self._input(x)))
 
     def loss_and_grads(
         self, x: Array, t: Array, masks: Masks | None = None
