@@ -20,9 +20,9 @@ gradparity: is my hand-written gradient right, and if not, where and why?
 
   check gradients   gradparity check             against PyTorch, Keras, numeric
   train a network   gradparity train mlp         or dcn; numpy, torch or keras
-  train many        gradparity sweep mlp         all combinations of lists of settings
+  train many        gradparity sweep mlp         every combination of settings
   see dashboards    gradparity board             TensorBoard on the runs
-  set runs beside   gradparity compare-runs      what differs, and when they part
+  set runs beside   gradparity compare-runs      where they part, and why
   take weights out  gradparity export            for PyTorch, Keras or NumPy
   trust the check   gradparity check --selftest  does it catch planted bugs?
   see the data      gradparity data              which sets are here and intact
@@ -161,8 +161,9 @@ def _check(arguments: argparse.Namespace) -> int:
     names, absent = checking.choose_referees(arguments.framework)
     if arguments.report:
         from compare import html
+        from compare.destination import destination
 
-        html.must_be_writable(arguments.report)
+        destination(arguments.report, "the report")  # known at once, not after the check
     with console.progress() as progress:
         progress(f"loading {', '.join(names)}")
         referees = Referees(names)

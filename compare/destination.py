@@ -7,8 +7,8 @@ from pathlib import Path
 from scratch.errors import UsageError
 
 
-def destination(path: str | Path, what: str, endings: Sequence[str], replace: bool = True) -> Path:
-    """The absolute path to write to. what: for the sentences, such as "the figure".
+def destination(path: str | Path, what: str, endings: Sequence[str] = ("",), replace: bool = True) -> Path:
+    """The absolute path to write to. what: for the sentences, such as "the figure"; endings: any by default.
 
     Raises UsageError for another ending, for a place where no file can be written, and for a file that is
     there unless it may be replaced.

@@ -3,8 +3,6 @@
 import base64
 import io
 import math
-import os
-import secrets
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from compare import report
+from compare.destination import destination
 from compare.verdict import Quantity, Target, overall
-from scratch.errors import UsageError
+from scratch import files
 
 Array = np.ndarray
 Index = tuple[int, ...]
@@ -39,49 +38,12 @@ def write(
     """Write the report to `path`, all of it or nothing.
 
     details: command, data, seed, date (text or numbers) and versions (by name), each if it is known.
-    Raises UsageError where no file can be written there.
+    Raises UsageError where no file can be written there, GradparityError on a full disk.
     """
-    must_be_writable(path)
+    place = destination(path, "the report")
     page = _page(targets, not_checked, details).encode("utf-8", "backslashreplace")
-    try:
-        _replace(Path(path).resolve(), page)
-    except OSError as error:
-        raise UsageError(
-            f"the report should go to {str(path)!r}, but: {error.strerror or error}; name another file."
-        ) from error
-
-
-def must_be_writable(path: str | Path) -> None:
-    """Raise UsageError where no report can be written: known at once, not after the check.
-
-    What is there must be an ordinary file: /dev/null would be replaced by one.
-    """
-    asked = repr(str(path))
-    try:
-        place = Path(path).resolve()
-        folder, there = place.parent, place.exists()
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a loop of links, a null byte
-        raise UsageError(f"the report needs a file name, but {asked} came: {error}.") from error
-    if there and not place.is_file():
-        what = "a folder" if place.is_dir() else "no ordinary file"
-        raise UsageError(f"the report needs a file, but {asked} is {what}; name a file.")
-    if not folder.is_dir():
-        why = "is not a folder" if folder.exists() else "does not exist"
-        raise UsageError(f"the report {asked} needs a folder to stand in, but {str(folder)!r} {why}.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"the report {asked} cannot be written: no permission in {str(folder)!r}.")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put `content` in the place of `path` in one step: a reader finds the old file or the new one."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with files.writing(f"the report {path}"):
+        files.write_atomically(place, page)
 
 
 def _page(targets: list[Target], not_checked: tuple[str, ...], details: dict[str, Any]) -> str:

@@ -190,7 +190,8 @@ class Sweep:
             if code is None:
                 continue
             del self._processes[run]
-            took, run.earlier, run.started = run.seconds - run.earlier, run.seconds, None
+            took = round(run.seconds - run.earlier, 2)  # as the log has it, for the next call to say the same
+            run.earlier, run.started = run.earlier + took, None
             run.metrics = Metrics(run.metrics.path)
             run.metrics.read()
             try:

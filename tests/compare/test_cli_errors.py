@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compare import cli, console, html, parity
+from compare import cli, console, parity
 from frameworks import guard
 from scratch import idx, ops
 
@@ -299,7 +299,7 @@ def test_interrupted_while_the_report_is_written(capsys, monkeypatch, tmp_path):
     """The old report stays, whole; the table is out already."""
     report = tmp_path / "report.html"
     report.write_text("the old one")
-    monkeypatch.setattr(html.os, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(os, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
     assert cli.main(shlex.split(f"check mlp {QUICK} --report {report}")) == 130
     assert capsys.readouterr().err == "gradparity: interrupted; nothing was written.\n"
     assert [path.name for path in tmp_path.iterdir()] == [
