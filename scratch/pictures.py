@@ -7,6 +7,7 @@ import numpy as np
 Array = np.ndarray
 TILES = 64  # at most, in one picture
 SIDE = 512  # pixels that a picture is about wide
+CARD = 350  # pixels that TensorBoard shows without shrinking: captions stay legible
 TILE = 64  # pixels: an example and the caption under it
 CAPTION = 14
 
@@ -31,7 +32,7 @@ def mistakes(x: Array, t: Array, found: Array) -> Array:
     x (N, H, W, C) in [0, 1]; t and found (N,) classes. Channels are averaged unless there are three.
     """
     wrong = np.flatnonzero(found != t)
-    title = caption(f"{len(wrong):,} of {len(x):,} misclassified", SIDE)
+    title = caption(f"{len(wrong):,} of {len(x):,} misclassified", CARD)
     tiles = []
     for number in wrong[: TILES // 2]:
         image = x[number] if x.shape[3] == 3 else x[number].mean(axis=2, keepdims=True).repeat(3, axis=2)
@@ -44,14 +45,17 @@ def mistakes(x: Array, t: Array, found: Array) -> Array:
     if not tiles:
         return title
     shown = grid(np.array(tiles), magnify=False)
-    width = max(shown.shape[1], SIDE)
+    width = max(shown.shape[1], CARD)
     return np.concatenate([_widened(title, width), _widened(shown, width)])
 
 
 def grid(tiles: Array, magnify: bool = True) -> Array:
-    """Tiles (N, H, W, 3) in rows, with a line of grey between them, enlarged to about SIDE pixels."""
+    """Tiles (N, H, W, 3) in rows, with a line of grey between them, enlarged to about SIDE pixels.
+
+    magnify: else they are left as they are, in rows of CARD pixels.
+    """
     count, height, width, _ = tiles.shape
-    columns = min(count, math.ceil(math.sqrt(count)) if magnify else max(1, SIDE // width))
+    columns = min(count, math.ceil(math.sqrt(count)) if magnify else max(1, CARD // width))
     rows = -(-count // columns)
     factor = max(1, SIDE // (columns * (width + 1))) if magnify else 1
     line = max(1, factor // 4)
