@@ -1,8 +1,8 @@
-"""Ctrl-C between two steps of a run, where nothing is lost."""
+"""Ctrl-C and SIGTERM as something to look at between two steps, where nothing is lost."""
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,27 +10,30 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def heard_between_steps() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGINT or SIGTERM has come; a second one acts at once.
+def heard(once: bool = False) -> Iterator[list[int]]:
+    """The signals that have come, for as long as this lasts. once: a second one acts as it did before.
 
-    A signal that the process ignores stays ignored, and a thread other than the main one hears none.
+    One that the process ignores stays ignored, and a thread other than the main one hears none.
     """
-    heard: list[int] = []
+    signals: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield signals
         return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def hear(number: int, frame: Any) -> None:
-        heard.append(number)
-        for known, handler in before.items():
-            signal.signal(known, handler)
+        signals.append(number)
+        if once:
+            restore()
 
-    before = {known: signal.getsignal(known) for known in SIGNALS}
-    before = {known: handler for known, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-    for known in before:
-        signal.signal(known, hear)
+    for number in before:
+        signal.signal(number, hear)
     try:
-        yield lambda: bool(heard)
+        yield signals
     finally:
-        for known, handler in before.items():
-            signal.signal(known, handler)
+        restore()

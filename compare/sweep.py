@@ -8,18 +8,17 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from compare import grid
 from compare.grid import Point
-from compare.interrupts import SIGNALS
+from compare.interrupts import heard
 from scratch import files
 from scratch.errors import GradparityError, UsageError
 from scratch.rundir import RunDirectory
@@ -129,7 +128,7 @@ class Sweep:
         look is called ten times a second. Whatever happens, no process is left.
         """
         waiting, looked, deadline = deque(self.runs), 0.0, float("inf")
-        with _heard() as signals:
+        with heard() as signals:
             try:
                 while waiting or self._processes:
                     if signals and not self.stopping:
@@ -262,24 +261,3 @@ def _last_line(log: Path) -> str:
             "",
         )
     return ""
-
-
-@contextmanager
-def _heard() -> Iterator[list[int]]:
-    """The signals that have come, for as long as this lasts.
-
-    One that the process ignores stays ignored, and a thread other than the main one hears none.
-    """
-    heard: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield heard
-        return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-    for number in before:
-        signal.signal(number, lambda number, frame: heard.append(number))
-    try:
-        yield heard
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -329,7 +329,7 @@ class _Run:
                 self.monitor.start(self.run.config)
             try:
                 before = self.learner.weights()
-                with interrupts.heard_between_steps() as stop:
+                with interrupts.heard(once=True) as signals:
                     for step in training.train(self.learner, setting.dataset.train, setting.plan, done):
                         at_end = step.number == setting.steps
                         self._batch(step, before, at_end)
@@ -337,9 +337,9 @@ class _Run:
                             self._evaluate(step)
                         if step.number % options.log_every == 0 or at_end:
                             self._write_rows()
-                        if step.number % options.checkpoint_every == 0 or at_end or stop():
+                        if step.number % options.checkpoint_every == 0 or at_end or signals:
                             self._save(step.number)
-                        if stop() and not at_end:
+                        if signals and not at_end:
                             raise KeyboardInterrupt(f"stopped after step {step.number}")
                         if (step.number + 1) % options.log_every == 0:
                             before = self.learner.weights()

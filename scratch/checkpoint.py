@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,14 +104,13 @@ def load(path: str | os.PathLike) -> Checkpoint:
     raise UsageError(f"there is no checkpoint in {path}.")
 
 
-def latest(folder: str | os.PathLike) -> Path | None:
-    """The newest intact checkpoint of a folder."""
-    return next((file for file, _ in _intact_ones(Path(folder))), None)
-
-
 def best(folder: str | os.PathLike) -> Path | None:
     """The newest intact checkpoint that was saved as the best."""
-    return next((file for file, record in _intact_ones(Path(folder)) if record["best"]), None)
+    for file in _files(Path(folder)):
+        with suppress(GradparityError):
+            if _intact(file)[0]["best"]:
+                return file
+    return None
 
 
 def drop_after(folder: str | os.PathLike, step: int) -> None:
@@ -245,12 +244,6 @@ def _files(folder: Path) -> list[Path]:
     found = (re.fullmatch(r"(step-\d+)\.(safetensors|json)", file.name) for file in folder.glob("step-*"))
     names = {match[1] for match in found if match}
     return sorted((folder / f"{name}.safetensors" for name in names), key=_step, reverse=True)
-
-
-def _intact_ones(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for file in _files(folder):
-        with suppress(GradparityError):
-            yield file, _intact(file)[0]
 
 
 def _prune(folder: Path, step: int, keep: int) -> None:

@@ -104,8 +104,9 @@ def test_weights_optimizer_and_metrics_are_the_same_bit_for_bit(runs):
     assert part.metrics() == rows
     assert (part.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
     assert names(part.checkpoints) == names(whole.checkpoints)  # nothing half is left, and the best is kept
-    for find in (checkpoint.latest, checkpoint.best):
-        here, there = (checkpoint.load(find(run.checkpoints)) for run in (part, whole))
+    for newest in (True, False):
+        places = [run.checkpoints if newest else checkpoint.best(run.checkpoints) for run in (part, whole)]
+        here, there = map(checkpoint.load, places)
         assert (here.step, here.notes) == (there.step, ())
         for mine, theirs in ((here.weights, there.weights), (here.optimizer_state, there.optimizer_state)):
             assert list(mine) == list(theirs) and len(mine) > 1

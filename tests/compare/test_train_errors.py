@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from board import reader
+from damage import flip, newer
 
 from compare import cli, train
 from scratch import checkpoint
@@ -150,17 +151,6 @@ def test_a_folder_that_cannot_be_written(tmp_path, run):
 
 
 # Checkpoints that are damaged or do not belong there
-
-
-def flip(path, position=-1):
-    data = bytearray(path.read_bytes())
-    data[position] ^= 1
-    path.write_bytes(data)
-
-
-def newer(path):
-    """What a later version might write."""
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 99}))
 
 
 DAMAGES = {

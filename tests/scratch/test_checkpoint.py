@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+from damage import flip, newer
 
 import scratch
 from frameworks import guard
@@ -133,7 +134,7 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
         left[step] = names(tmp_path)
     assert left[2] == pairs(1, 2) and left[3] == pairs(2, 3) and left[4] == pairs(3, 4)
     assert left[6] == pairs(4, 5, 6) and left[7] == pairs(4, 6, 7)
-    assert checkpoint.latest(tmp_path).name == "step-00000007.safetensors"
+    assert checkpoint.load(tmp_path).path.name == "step-00000007.safetensors"
     assert checkpoint.best(tmp_path).name == "step-00000004.safetensors"
     same(checkpoint.load(checkpoint.best(tmp_path)), make(4))
     assert checkpoint.load(checkpoint.best(tmp_path)).best
@@ -166,21 +167,10 @@ def test_going_back(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    assert checkpoint.latest(tmp_path) is None and checkpoint.best(tmp_path) is None
-    assert checkpoint.latest(tmp_path / "no") is None
+    assert checkpoint.best(tmp_path) is None and checkpoint.best(tmp_path / "no") is None
     for path in (tmp_path, tmp_path / "no", tmp_path / "step-00000001.safetensors"):
         with pytest.raises(UsageError, match="there is no checkpoint"):
             checkpoint.load(path)
-
-
-def flip(path, position=-1):
-    data = bytearray(path.read_bytes())
-    data[position] ^= 1
-    path.write_bytes(data)
-
-
-def newer(path):
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
 
 
 DAMAGES = {
@@ -217,7 +207,7 @@ def test_damage_is_named_and_passed_over(tmp_path, damage):
     same(came, make(1))
     (note,) = came.notes
     assert "step-00000002" in note
-    assert checkpoint.latest(tmp_path) == checkpoint.best(tmp_path) == came.path
+    assert checkpoint.best(tmp_path) == came.path
     first = tmp_path / "step-00000001.safetensors"
     flip(first)
     with pytest.raises(kind, match=f"no checkpoint in .* is intact.*{sentence}"):
