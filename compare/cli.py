@@ -3,12 +3,14 @@
 import argparse
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from compare.cli_options import add_network
+from compare.cli_own import add_own, check_own, selftest_styles, show_styles
 from compare.cli_runs import add_compare_runs, add_export
 from compare.cli_sweep import add_sweep
 from compare.cli_train import add_board, add_train
@@ -18,7 +20,8 @@ from scratch.optimizers import OPTIMIZERS
 NEXT = """\
 gradparity: is my hand-written gradient right, and if not, where and why?
 
-  check gradients   gradparity check             against PyTorch, Keras, numeric
+  check your code   gradparity check FILE.py     is it right, and if not, why?
+  check gradients   gradparity check             ours: PyTorch, Keras, numeric
   train a network   gradparity train mlp         or dcn; numpy, torch or keras
   train many        gradparity sweep mlp         every combination of settings
   see dashboards    gradparity board             TensorBoard on the runs
@@ -100,7 +103,12 @@ def _check_command(commands: Any) -> None:
     )
     check.set_defaults(run=_check)
     add = check.add_argument
-    add("targets", nargs="*", metavar="TARGET", help="mlp, dcn, ops (default: all three)")
+    add(
+        "targets",
+        nargs="*",
+        metavar="TARGET",
+        help="FILE.py or FILE.ipynb; or mlp, dcn, ops (default: these)",
+    )
     add("--framework", metavar="LIST", help="referees: torch,keras,numeric (default: those installed)")
     add("--dtype", choices=("float64", "float32", "both"), default="both", help="precisions (default: both)")
 
@@ -121,6 +129,7 @@ def _check_command(commands: Any) -> None:
     add("--data-dir", metavar="DIR", help="where to look for mnist and fashion-mnist")
     add("--seed", type=int, default=0, metavar="S", help="of weights, batch and masks (default: 0)")
 
+    add_own(check)
     output = check.add_argument_group("output")
     add = output.add_argument
     add("-v", "--verbose", action="store_true", help="every tensor, not the worst of each layer")
@@ -145,6 +154,12 @@ def _data_command(commands: Any) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    if arguments.styles:
+        return show_styles()
+    if arguments.selftest and arguments.style:
+        return selftest_styles(arguments)
+    if any(re.search(r"\.(py|ipynb)(:\w*)?$", target) for target in arguments.targets):
+        return check_own(arguments)
     from compare import check as checking
     from compare import console, report, verdict
     from compare.referees import Referees

@@ -40,27 +40,39 @@ def write(
     details: command, data, seed, date (text or numbers) and versions (by name), each if it is known.
     Raises UsageError where no file can be written there, GradparityError on a full disk.
     """
+    write_page(path, _page(targets, not_checked), details)
+
+
+def write_page(path: str | Path, page: dict[str, Any], details: dict[str, Any]) -> None:
+    """Write what the template makes of these values; compare.submission.page has them for users' files."""
     place = destination(path, "the report")
-    page = _page(targets, not_checked, details).encode("utf-8", "backslashreplace")
-    with files.writing(f"the report {path}"):
-        files.write_atomically(place, page)
-
-
-def _page(targets: list[Target], not_checked: tuple[str, ...], details: dict[str, Any]) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = resources.files("compare").joinpath("report_template.html").read_text("utf-8")
     facts = [(key, details[key]) for key in ("data", "seed", "date") if key in details]
-    return environment.from_string(template).render(
-        verdict=overall(targets),
-        verdict_line=report.verdict_line(targets),
-        not_checked=report.not_checked_line(not_checked) if not_checked else "",
-        unjudged=report.unjudged_line(targets),
-        command=details.get("command", ""),
-        facts=facts + list(details.get("versions", {}).items()),
-        divergences=[(report.headline(t), lines) for t in targets if (lines := report.divergence(t))],
-        targets=[_target(target) for target in targets],
-        figures=_figures(targets),
-    )
+    facts += details.get("versions", {}).items()
+    text = environment.from_string(template).render(command=details.get("command", ""), facts=facts, **page)
+    with files.writing(f"the report {path}"):
+        files.write_atomically(place, text.encode("utf-8", "backslashreplace"))
+
+
+def _page(targets: list[Target], not_checked: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "own": False,
+        "printed": "",
+        "verdict": overall(targets),
+        "verdict_line": report.verdict_line(targets),
+        "remarks": [
+            *([report.not_checked_line(not_checked)] if not_checked else []),
+            *([line] if (line := report.unjudged_line(targets)) else []),
+        ],
+        "divergences": [
+            {"headline": report.headline(t), "verdict": t.verdict, "lines": lines, "source": "", "rest": []}
+            for t in targets
+            if (lines := report.divergence(t))
+        ],
+        "targets": [_target(target) for target in targets],
+        "figures": _figures(targets),
+    }
 
 
 def _target(target: Target) -> dict[str, Any]:
@@ -70,11 +82,12 @@ def _target(target: Target) -> dict[str, Any]:
         "headline": report.headline(target),
         "reason": target.reason,
         "lines": [line for line in lines if line],
-        "rows": [_row(quantity) for quantity in target.quantities],
+        "rows": [row(quantity) for quantity in target.quantities],
     }
 
 
-def _row(quantity: Quantity) -> dict[str, str]:
+def row(quantity: Quantity) -> dict[str, str]:
+    """One line of a table."""
     judgement = quantity.judgement
     mine, theirs = report.pair(judgement)
     return {
@@ -108,14 +121,14 @@ def _figures(targets: list[Target]) -> list[dict[str, str]]:
         if tensors is None or np.shape(tensors[0]) != np.shape(tensors[1]) or not np.size(tensors[0]):
             continue
         caption = f"{report.named(q)}, against {q.referee} ({target.target} {target.dtype})"
-        figures[key] = {"caption": caption, "uri": _uri(_draw(q, target.dtype, *tensors))}
+        figures[key] = {"caption": caption, "uri": picture(_draw(q, target.dtype, *tensors))}
     return list(figures.values())
 
 
 def _draw(quantity: Quantity, dtype: str, mine: Array, theirs: Array) -> Figure:
     """|mine - theirs| / allowed of one tensor, in colours."""
     allowed = quantity.judgement.allowed
-    error, worst = _error(mine, theirs, allowed), quantity.judgement.worst_index
+    error, worst = error_of(mine, theirs, allowed), quantity.judgement.worst_index
     if worst is None or len(worst) != error.ndim:
         worst = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
     panels, (vertical, horizontal), remark = _panels(quantity.name, error, worst)
@@ -125,12 +138,12 @@ def _draw(quantity: Quantity, dtype: str, mine: Array, theirs: Array) -> Figure:
     figure = Figure(size, dpi=110, layout="constrained")
     title = f"{quantity.name}  {quantity.kind}  {quantity.referee}  ({dtype}{remark})"
     figure.suptitle(title.encode("ascii", "replace").decode(), parse_math=False)  # the font knows no more
-    low, high = _scale(error)
+    low, high = scale(error)
     norm, grid = LogNorm(low, high), figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     for axes, (label, matrix, mark) in zip(grid.flat, panels, strict=False):
-        shown, extent = _pixels(matrix, low)
+        shown, extent = pixels(matrix, low)
         aspect: Literal["equal", "auto"] = "equal" if error.ndim == 4 else "auto"
         axes.imshow(shown, cmap=COLOURS, norm=norm, extent=extent, aspect=aspect, interpolation="nearest")
         if mark is not None:
@@ -149,7 +162,7 @@ def _draw(quantity: Quantity, dtype: str, mine: Array, theirs: Array) -> Figure:
     return figure
 
 
-def _error(mine: Array, theirs: Array, allowed: float) -> Array:
+def error_of(mine: Array, theirs: Array, allowed: float) -> Array:
     """What the colours stand for; infinite where either side is NaN or infinite."""
     mine, theirs = np.asarray(mine, np.float64), np.asarray(theirs, np.float64)
     with np.errstate(all="ignore"):
@@ -182,7 +195,7 @@ def _panels(name: str, error: Array, worst: Index) -> tuple[list[Panel], tuple[s
     return panels, ("row", "column"), remark
 
 
-def _scale(error: Array) -> tuple[float, float]:
+def scale(error: Array) -> tuple[float, float]:
     """The ends of a log scale over what is there; below a tenth of what is allowed it may be cut."""
     there = error[(error > 0) & np.isfinite(error)]
     high = max(float(there.max()), SMALLEST) if there.size else 1.0
@@ -190,7 +203,7 @@ def _scale(error: Array) -> tuple[float, float]:
     return (low if low < high else high / 10), high
 
 
-def _pixels(matrix: Array, low: float) -> tuple[Array, tuple[float, float, float, float]]:
+def pixels(matrix: Array, low: float) -> tuple[Array, tuple[float, float, float, float]]:
     """The picture of a matrix, and its edges counted in entries, also where several share a pixel."""
     reduced, (height, width) = _reduced(matrix)
     # What is exact lies below the scale, and what is infinite beside it.
@@ -207,7 +220,8 @@ def _reduced(matrix: Array) -> tuple[Array, tuple[int, int]]:
     return padded.reshape(rows, height, columns, width).max(axis=(1, 3)), (height, width)
 
 
-def _uri(figure: Figure) -> str:
+def picture(figure: Figure) -> str:
+    """As a page can hold it."""
     file = io.BytesIO()
     FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

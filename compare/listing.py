@@ -57,5 +57,46 @@ def show_selftest(document: dict[str, Any], console: Console) -> None:
     )
 
 
+def show_styles(document: dict[str, Any], verbose: bool, console: Console) -> None:
+    """A row a style and half; what went wrong by name, with verbose everything."""
+    table = Table(box=None, pad_edge=False)
+    headers = ("style", "planted", "caught", "tensor named", "cause named", "correct files", "blamed")
+    for header in headers:
+        table.add_column(header, justify="left" if header == "style" else "right")
+    halves = {"development half": "development", "held-out half": "held_out"}
+    rows = {
+        **document["styles"],
+        **{name: document["halves"][key] for name, key in halves.items()},
+        "all": document,
+    }
+    for name, row in rows.items():
+        table.add_row(
+            name, *(str(row[key]) for key in ("planted", "caught", "named", "explained", "correct", "blamed"))
+        )
+    console.print(table)
+    for entry in document["entries"]:
+        if entry["correct_code"]:
+            said = f"BLAMED: {entry['message']}" if entry["blamed"] else entry["verdict"]
+            fine = not entry["blamed"]
+        else:
+            said = (
+                f"{entry['tensor']}: {entry['cause']}"
+                if entry["caught"]
+                else f"MISSED: {entry['message'] or entry['verdict']}"
+            )
+            fine = entry["caught"] and entry["named"] and entry["explained"]
+        if verbose or not fine:
+            line = f"{entry['style']}: {entry['name']}: {said}"
+            console.print(Text(line), soft_wrap=True)
+    planted, named, explained = (document[key] for key in ("planted", "named", "explained"))
+    console.print(
+        f"\n{document['caught']} of {planted} planted bugs caught, the right tensor named first for {named} "
+        f"({named / planted:.1%}), the right cause for {explained} ({explained / planted:.1%}); "
+        f"{document['blamed']} of {document['correct']} correct files blamed; "
+        f"referees: {', '.join(document['referees'])}",
+        highlight=False,
+    )
+
+
 def _yes(said: bool) -> str:
     return "[green]yes[/]" if said else "[red]NO[/]"

@@ -11,6 +11,7 @@ from compare.tolerance import Judgement
 from scratch.network import Network, Watched
 
 SCHEMA = "gradparity/check/1"
+VERDICTS = ("disagree", "error", "untested", "agree-up-to-convention", "agree")  # the gravest first
 KINDS = ("value", "gradient", "update")
 
 
@@ -160,7 +161,7 @@ def document(targets: list[Target], not_checked: tuple[str, ...], **details: Any
 
 def _worst(verdicts: Iterable[str]) -> str:
     found = set(verdicts)
-    return next((v for v in ("disagree", "untested", "agree") if v in found), "untested")
+    return next((v for v in VERDICTS if v in found), "untested")
 
 
 def _number(value: float) -> float | None:

@@ -13,7 +13,12 @@ import pytest
 
 from compare import html
 from compare.check import Options, check
+from compare.diagnosis.hypothesis import Finding
 from compare.referees import Referees
+from compare.submission import maps, page
+from compare.submission.evidence import Source
+from compare.submission.judge import Checked
+from compare.submission.request import Answer
 from compare.tolerance import Judgement, judge
 from compare.verdict import Quantity, Target
 from scratch import ops
@@ -297,3 +302,99 @@ def test_a_planted_bug_stands_in_the_report(tmp_path, monkeypatch):
     page = Page(written(tmp_path, *check(options, Referees(("numeric",)))))
     assert "First divergence: fc2/b gradient, against numeric:" in page.text
     assert "disagree: mlp in float64, judged by numeric" in page.text and page.sections == [True]
+
+
+def users(verdict="disagree", shape=(4, 3), name="W1", **more):
+    """A user's class with a right tensor and, where it disagrees, a wrong one."""
+    mine, theirs = wrong_at(shape, tuple(n - 1 for n in shape), np.random.default_rng(0))
+    wrong = Quantity(name, "gradient", "numeric", judge(mine, theirs, 0.0, "float64"), note="a batch of 7")
+    one = Checked("Net", "float64", ("numeric",), style="loss-and-grads", examples=7)
+    one.quantities = [Quantity("W2", "gradient", "numeric", AGREE, note="one example")]
+    if verdict == "disagree":
+        one.quantities.append(wrong)
+        text = "The mask is taken from the gradient."
+        one.diagnosis = [Finding("relu-mask-of-gradient", name, text, (name,), 0.0, "predicts it to 2e-16")]
+        one.sources = {name: Source("net.py", 24, "Net.loss", "def loss(self, X, y):")}
+        one.tensors = lambda q: (mine, theirs) if q.name == name else None
+    if verdict == "error":
+        one.quantities, one.error = [], "net.py did not finish within 60 s."
+    if verdict == "agree-up-to-convention":
+        one.conventions = ["The loss is a sum over the examples."]
+    vars(one).update(more)
+    return one
+
+
+def page_of(tmp_path, *subjects, hint_level=3, **more):
+    path = tmp_path / "report.html"
+    page.write(path, Answer("net.py", list(subjects), **more), DETAILS, hint_level)
+    return path.read_text("utf-8")
+
+
+def test_a_users_file_is_told_what_is_wrong_first_why_and_where(tmp_path):
+    text = page_of(tmp_path, users(notes=["not tried: x"]), notes=["cell 2 is left out."], printed="epoch 1")
+    seen = Page(text)
+    for words in (
+        "gradparity: disagree",
+        "disagree: W1 of Net in net.py",
+        "What is wrong first, and why",
+        "Net  loss-and-grads  float64  disagree  (numeric; 7 examples)",
+        "First wrong tensor, going backward: W1: yours ",
+        "Why: W1: relu-mask-of-gradient. The mask is taken from the gradient.",
+        "Evidence: predicts it to 2e-16.",
+        "Where: Net.loss, net.py line 24.",
+        "24  def loss(self, X, y):",
+        "Note: not tried: x",
+        "Note: cell 2 is left out.",
+        "W1 of Net, against numeric (a batch of 7)",
+        "(3, 2)",
+    ):
+        assert words in seen.text, words
+    assert text.index("Where:") < text.index("def loss") < text.index("Note: not tried")
+    assert len(seen.pictures) == 1 and seen.sections == [True, False] and "epoch 1" in seen.text
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[^\"]*", "", text))
+    assert "by itself" not in seen.text and "First divergence" not in seen.text
+
+
+def test_a_report_tells_no_more_than_the_hint_level(tmp_path):
+    first, second = (Page(page_of(tmp_path, users(), hint_level=level)) for level in (1, 2))
+    assert "First wrong tensor, going backward: W1." in first.text and first.pictures == []
+    assert not any(words in first.text for words in ("yours", "mask", "line 24", "def loss", "(3, 2)"))
+    assert "the derivative of an activation" in second.text and "yours " in second.text
+    assert not any(words in second.text for words in ("relu-mask", "The mask", "line 24", "def loss"))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("error", "net.py did not finish within 60 s."),
+        ("agree-up-to-convention", "Convention: The loss is a sum over the examples."),
+        ("agree", "agree: 1 tensor of 1 subject in net.py"),
+    ],
+)
+def test_other_verdicts_have_their_words_and_colours(tmp_path, verdict, words):
+    text = page_of(tmp_path, users(verdict))
+    assert f'<span class="{verdict}">{verdict}</span>' in text and words in Page(text).text
+    assert re.search(rf"^  \.{verdict} {{ color: var\(--", text, re.M) and Page(text).pictures == []
+    assert ("What is wrong first" in text) == (verdict == "error") and ("Every tensor" in text) == (
+        verdict != "error"
+    )
+
+
+def test_hostile_names_in_a_users_file_are_text(tmp_path):
+    evil = '<script>alert("x")</script>&$\\frac{💥'
+    seen = Page(page_of(tmp_path, users(name=evil, target=evil, notes=[evil]), printed=evil))
+    assert "script" not in seen.tags and seen.text.count(evil) > 5 and len(seen.pictures) == 1
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (40, 30), (2, 3, 4, 5)])
+def test_a_wrong_tensor_of_any_shape_is_drawn_beside_the_right_one(shape):
+    worst = tuple(n - 1 for n in shape)
+    mine, theirs = wrong_at(shape, worst, np.random.default_rng(0))
+    mine[tuple(0 for _ in shape)] = np.nan
+    figure = maps.draw("W", mine, theirs, 1e-12, worst)
+    assert html.picture(figure).startswith("data:image/png")
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["your gradient", "right gradient", "apart"]
+    assert figure.get_suptitle() == ("W[1, 2, :, :]" if len(shape) == 4 else "W")
+    shown = figure.axes[0].get_images()[0].get_array()
+    plane = mine[worst[:-2]] if len(shape) > 1 else mine.reshape(1, -1)
+    assert np.array_equal(np.ma.filled(shown, np.nan), plane, equal_nan=True)

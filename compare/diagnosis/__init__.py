@@ -1,0 +1,1 @@
+"""Why a gradient is wrong: hypotheses, each of which predicts what its mistake would give."""
