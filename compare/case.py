@@ -12,6 +12,7 @@ from scratch.learner import Architecture
 from scratch.network import Masks
 
 Array = np.ndarray
+FAINT = 1 / 64
 Batch = Callable[[np.random.Generator], tuple[Array, Array]]  # draws (x, t)
 
 
@@ -44,6 +45,9 @@ class Case:
 def draw(architecture: Architecture, batch: Batch, init: str, bias: float, seed: int, attempt: int) -> Case:
     """Draw weights, batch and masks; `attempt` counts the draws after one that left something untested.
 
+    From the second on images have no ties (see untied): there are matrix products that round equal rows
+    differently, by where they stand, and then every tie of a black area is decided by rounding.
+
     Biases of the MLP are N(bias, 0.1^2): a bias of 0 would hide faults. Raises UsageError for bad options.
     """
     rng = np.random.default_rng([seed, attempt])
@@ -56,6 +60,8 @@ def draw(architecture: Architecture, batch: Batch, init: str, bias: float, seed:
     x, t = batch(rng)
     if architecture.kind == "mlp":
         x = x.reshape(len(x), -1)
+    elif attempt:
+        x = untied(x, rng)
     masks = {
         name: rng.random((len(x), units)) >= architecture.dropout
         for name, units in dropouts(architecture).items()
@@ -69,6 +75,11 @@ def draw(architecture: Architecture, batch: Batch, init: str, bias: float, seed:
         masks=masks,
         key=(architecture, init, bias, seed, attempt, digest),
     )
+
+
+def untied(x: Array, rng: np.random.Generator) -> Array:
+    """Images in [0, 1] with a faint noise, at most 1/64, so that no two pixels are alike."""
+    return x * (1 - FAINT) + rng.uniform(0, FAINT, x.shape)
 
 
 def _as_float32(a: Array) -> Array:
