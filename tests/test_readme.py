@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -47,10 +48,12 @@ def agrees(line: str, folder: Path, few: str = "") -> None:
     for name in re.findall(r"\bruns/([\w-]+)", line):  # the line in README that makes this run
         (made,) = (other for other in COMMANDS if f"--name {name}" in other)
         agrees(made + few, folder, few)
+    if "docs/examples" in line:
+        shutil.copytree(ROOT / "docs" / "examples", folder / "docs" / "examples", dirs_exist_ok=True)
     end = run(line, folder)
-    assert end.returncode == 0, f"{line}\n{end.stdout[-2000:]}\n{end.stderr}"
+    assert end.returncode == (1 if "_broken.py" in line else 0), f"{line}\n{end.stdout[-2000:]}\n{end.stderr}"
     assert end.stdout.strip() and "Traceback" not in end.stderr
-    for report in re.findall(r"--report (\S+)", line):
+    for report in re.findall(r"--(?:report|repro|csv) (\S+)", line):
         assert (folder / report).is_file()
 
 

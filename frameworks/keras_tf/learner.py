@@ -56,7 +56,7 @@ class KerasLearner:
     """A Keras network with one of keras.optimizers' optimizers; see Learner for the methods.
 
     optimizer: a name in OPTIMIZERS; hyperparameters as in scratch.optimizers, else Keras's own defaults,
-    every one rounded to float32. Dropout is off unless masks are given. `step`, `logits`, `watch` are traced.
+    every one rounded to float32. Dropout is off unless masks are given. `step` and `logits` are traced.
     Raises UsageError for unknown names and for an architecture that makes no network.
     """
 
@@ -84,7 +84,6 @@ class KerasLearner:
         }
         self._train = tf.function(self._update, reduce_retracing=True)
         self._predict = tf.function(self.model, reduce_retracing=True)
-        self._see = tf.function(self._watch, reduce_retracing=True)
 
     @property
     def learning_rate(self) -> float:
@@ -114,11 +113,18 @@ class KerasLearner:
         return float(loss), {n: _numpy(g) for n, g in zip(self.parameters, gradients, strict=True)}
 
     def watch(self, x: Array, t: Array, masks: Masks | None = None) -> Watched:
-        seen = self._see(self._input(x), self._targets(t, len(x)), self._masks(masks, len(x)))
-        loss, tensors, probabilities, gradients, own = seen
-        values = {name: _numpy(tensors[name]) for name in self._watched}
+        images, targets = self._input(x), self._targets(t, len(x))
+        with self._dropping(self._masks(masks, len(x))), tf.GradientTape() as tape:
+            tape.watch(images)
+            seen = self._watcher(images)
+            logits = seen[list(self._watched)[-1]]
+            loss = self._loss(logits, targets)
+        gradients, own = tape.gradient(
+            loss, (seen, self.model.trainable_variables), unconnected_gradients="zero"
+        )
+        values = {name: _numpy(seen[name]) for name in self._watched}
         last = list(values)[-1].replace("net_input", "activation")
-        values[last] = _numpy(probabilities)
+        values[last] = _numpy(models.probabilities(logits, self.architecture.output))
         return Watched(
             float(loss),
             values,
@@ -199,20 +205,6 @@ class KerasLearner:
         loss, logits, gradients = self._gradients(x, targets, masks)
         self.optimizer.apply(gradients)
         return loss, logits
-
-    def _watch(
-        self, x: tf.Tensor, targets: tf.Tensor, masks: dict[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
-        """(loss, tensors, probabilities, gradients by tensor, gradients of the parameters)."""
-        with self._dropping(masks), tf.GradientTape() as tape:
-            tape.watch(x)
-            tensors = self._watcher(x)
-            logits = tensors[list(self._watched)[-1]]
-            loss = self._loss(logits, targets)
-        gradients, own = tape.gradient(
-            loss, (tensors, self.model.trainable_variables), unconnected_gradients="zero"
-        )
-        return loss, tensors, models.probabilities(logits, self.architecture.output), gradients, own
 
     @cached_property
     def _watched(self) -> dict[str, Any]:
