@@ -82,7 +82,7 @@ def check(request: Request, progress: Progress = lambda _: None) -> Answer:
 def answer(request: Request, result: sandbox.Result, progress: Progress = lambda _: None) -> Answer:
     """The verdicts on what the process brought back. Raises UsageError where there is nothing to judge."""
     if result.failure is not None:
-        if result.failure.kind == "usage":
+        if result.failure.kind in ("usage", "load-file"):
             raise UsageError(result.failure.sentence)
         if result.failure.kind in OURS:
             raise GradparityError(result.failure.sentence)
